@@ -1,0 +1,233 @@
+//! What one can type: the flags, and their conversion into values that the rest of the program takes.
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use wasmpod::pod::spec::Protocol;
+
+/// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
+#[derive(Debug, Parser)]
+#[command(name = "wasmpod", version, max_term_width = 110)]
+pub(crate) struct Args {
+    /// Say more on stderr: -v what happens, -vv in detail, -vvv everything.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs, one file each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a Pod manifest, or a single WebAssembly file, in the foreground.
+    ///
+    /// The exit status is 0 when every pod succeeded, the failing container's own when one failed, 130 after Ctrl-C, 124 after
+    /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
+    Run(Box<RunArgs>),
+}
+
+/// The flags of `wasmpod run`.
+#[derive(Debug, Parser)]
+pub(crate) struct RunArgs {
+    /// A manifest (YAML or JSON), `-` for one from standard input, or a .wasm or .wat file; told apart by their bytes.
+    pub(crate) target: PathBuf,
+    /// Arguments for the WebAssembly file; a manifest has its own.
+    #[arg(last = true)]
+    pub(crate) args: Vec<String>,
+    /// Publish a port of the pod on this machine: [IP:]HOST:CONTAINER[/udp].
+    #[arg(short, long, value_name = "PORTS")]
+    pub(crate) publish: Vec<PublishArg>,
+    /// Set an environment variable in every container: NAME=VALUE, or NAME to pass this one's own.
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<EnvArg>,
+    /// Mount a directory of this machine in every container: HOST:CONTAINER[:ro].
+    #[arg(long, value_name = "DIRS")]
+    pub(crate) volume: Vec<VolumeArg>,
+    /// Stop the pods after this time, such as 90s, 5m or 1h; the exit status is then 124.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// What of the outside world the pods may reach; a manifest can narrow it further.
+    #[arg(long, value_enum, default_value_t = EgressArg::Internet)]
+    pub(crate) egress: EgressArg,
+    /// The first pause before a crashed container is started again; it doubles up to 300s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) restart_backoff_initial: Duration,
+    /// At the end, print the Pod objects with their status on stdout; what the containers print goes to stderr then.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+    /// Where compiled artifacts are kept.
+    #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
+/// The form in which `--output` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// One JSON document.
+    Json,
+    /// One YAML document a pod.
+    Yaml,
+}
+
+/// `--egress`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EgressArg {
+    /// Everything but this machine's own loopback and link-local addresses.
+    Internet,
+    /// Nothing.
+    None,
+}
+
+/// `[IP:]HOST:CONTAINER[/PROTOCOL]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublishArg {
+    pub(crate) host_ip: Option<IpAddr>,
+    pub(crate) host_port: u16,
+    pub(crate) container_port: u16,
+    pub(crate) protocol: Protocol,
+}
+
+impl FromStr for PublishArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (ports, protocol) = match text.rsplit_once('/') {
+            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+            Some((ports, "udp")) => (ports, Protocol::Udp),
+            Some((_, other)) => return Err(format!("unknown protocol {other:?}: use tcp or udp")),
+        };
+        let (rest, container) =
+            ports.rsplit_once(':').ok_or("expected [IP:]HOST:CONTAINER, such as 8080:80 or 127.0.0.1:8080:80")?;
+        let (host_ip, host) = match rest.rsplit_once(':') {
+            None => (None, rest),
+            Some((ip, host)) => {
+                let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+                (Some(bare.parse().map_err(|_| format!("{ip:?} is not an IP address"))?), host)
+            }
+        };
+        Ok(Self { host_ip, host_port: parse_port(host, 0)?, container_port: parse_port(container, 1)?, protocol })
+    }
+}
+
+fn parse_port(text: &str, least: u16) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port >= least => Ok(port),
+        _ => Err(format!("{text:?} is not a port: use {least} to 65535")),
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` for the value that the variable has here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EnvArg {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+}
+
+impl FromStr for EnvArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() {
+            return Err("the variable has no name: write NAME=VALUE".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// `HOST:CONTAINER[:ro|:rw]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeArg {
+    pub(crate) host: PathBuf,
+    pub(crate) container: String,
+    pub(crate) read_only: bool,
+}
+
+impl FromStr for VolumeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (paths, read_only) = match text.strip_suffix(":ro") {
+            Some(paths) => (paths, true),
+            None => (text.strip_suffix(":rw").unwrap_or(text), false),
+        };
+        match paths.split_once(':') {
+            Some((host, container)) if !host.is_empty() && container.starts_with('/') => {
+                Ok(Self { host: PathBuf::from(host), container: container.to_owned(), read_only })
+            }
+            _ => Err("expected HOST:CONTAINER[:ro] with an absolute CONTAINER path, such as ./data:/data".to_owned()),
+        }
+    }
+}
+
+/// A time as Kubernetes' and Go's tools take it: a whole or decimal number with a unit, or several after one another (`1m30s`).
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: write a number with a unit, such as 500ms, 10s, 5m or 1h30m");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_agree_with_one_another() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn publish_takes_an_address_two_ports_and_a_protocol() {
+        let publish = |text: &str| text.parse::<PublishArg>();
+        let parsed = publish("127.0.0.1:8080:80/udp").unwrap();
+        assert_eq!((parsed.host_ip, parsed.host_port), (Some("127.0.0.1".parse().unwrap()), 8080));
+        assert_eq!((parsed.container_port, parsed.protocol), (80, Protocol::Udp));
+        assert_eq!(publish("[::1]:1:2/tcp").unwrap().host_ip, Some("::1".parse().unwrap()));
+        assert_eq!(publish("0:80").unwrap().host_port, 0);
+        for wrong in ["80", "80:0", "70000:1", "a:b", "1:2/sctp", "host:1:2"] {
+            assert!(publish(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "10", "s", "10x", "-1s", "1.2.3s", "99999999999999999999h"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn volumes_have_two_paths() {
+        let volume: VolumeArg = "./data:/data:ro".parse().unwrap();
+        assert_eq!(volume, VolumeArg { host: "./data".into(), container: "/data".to_owned(), read_only: true });
+        assert!("data".parse::<VolumeArg>().is_err());
+        assert!("a:b".parse::<VolumeArg>().is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! What the program says about itself: errors with their hints, warnings, traces; and the exit statuses.
+
+use super::environment;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use wasmpod::{Error, ErrorKind};
+
+/// Bad input: a manifest, a flag, a file that is not WebAssembly. clap uses the same for wrong flags.
+const EXIT_INVALID: u8 = 2;
+/// Everything else that kept the program from doing its work.
+const EXIT_FAILURE: u8 = 1;
+
+/// Prints `error`, its causes and its hint, and gives the exit status for it.
+pub(crate) fn fail(error: &Error) -> ExitCode {
+    let bold_red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
+    let bold_cyan = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Cyan.into()));
+    line(bold_red, "error", &error.chain());
+    if let Some(hint) = error.advice() {
+        line(bold_cyan, "hint", hint);
+    }
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::NotFound => ExitCode::from(EXIT_INVALID),
+        _ => ExitCode::from(EXIT_FAILURE),
+    }
+}
+
+/// Prints something that the user should know, though it stops nothing.
+pub(crate) fn warn(message: &str) {
+    line(anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Yellow.into())), "warning", message);
+}
+
+/// Prints something that the user asked to know.
+pub(crate) fn note(message: &str) {
+    line(anstyle::Style::new().bold(), "note", message);
+}
+
+/// One `label: text` on stderr; the lines after the first are indented below it.
+fn line(style: anstyle::Style, label: &str, text: &str) {
+    let text = text.trim_end().replace('\n', "\n  ");
+    let mut stderr = std::io::stderr().lock();
+    let written = if stderr_is_coloured() {
+        writeln!(stderr, "{style}{label}:{style:#} {text}")
+    } else {
+        writeln!(stderr, "{label}: {text}")
+    };
+    // With stderr closed there is nobody left to tell.
+    drop(written);
+}
+
+/// Whether stderr shows colours: a terminal, and a user who wants them.
+pub(crate) fn stderr_is_coloured() -> bool {
+    std::io::stderr().is_terminal() && !environment::no_color()
+}
+
+/// Sends tracing to stderr, as much of it as `-v` was given.
+///
+/// wasmtime-wasi makes a span for every host call at INFO, which costs a factor of ten: it stays below, whatever is asked.
+pub(crate) fn init_tracing(verbosity: u8) {
+    let level = match verbosity {
+        0 => return,
+        1 => "wasmpod=info",
+        2 => "wasmpod=debug",
+        _ => "debug,wasmpod=trace",
+    };
+    let filter = EnvFilter::new(format!("{level},wasmtime_wasi=warn,wasmtime_wasi_io=warn,wasmtime_wasi_http=warn,cranelift=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_coloured()).init();
+}

@@ -1,0 +1,39 @@
+//! Which pod a `--publish` is meant for.
+
+use crate::args::PublishArg;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use wasmpod::pod::PublishedPort;
+use wasmpod::pod::spec::PodSpec;
+use wasmpod::{Error, Result};
+
+/// For each pod the ports to publish: with one pod all of them, with several those that a container of it declares.
+pub(super) fn assign<'a>(publish: &[PublishArg], pods: impl Iterator<Item = &'a PodSpec>) -> Result<Vec<Vec<PublishedPort>>> {
+    let pods: Vec<&PodSpec> = pods.collect();
+    let mut assigned = vec![Vec::new(); pods.len()];
+    for wanted in publish {
+        let declares = |pod: &PodSpec| {
+            let mut ports = pod.containers.iter().flat_map(|container| &container.ports);
+            ports.any(|port| port.container_port == wanted.container_port && port.protocol == wanted.protocol)
+        };
+        let candidates: Vec<usize> = if pods.len() == 1 {
+            vec![0]
+        } else {
+            (0..pods.len()).filter(|at| pods.get(*at).is_some_and(|pod| declares(pod))).collect()
+        };
+        let [chosen] = candidates[..] else {
+            let problem = if candidates.is_empty() {
+                "no container of the pods declares this port"
+            } else {
+                "several pods declare this port"
+            };
+            return Err(Error::invalid(problem)
+                .at(format!("--publish {}:{}", wanted.host_port, wanted.container_port))
+                .hint("declare it in the ports of one container of one pod, or use hostPort in the manifest"));
+        };
+        if let Some(ports) = assigned.get_mut(chosen) {
+            let host = SocketAddr::new(wanted.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), wanted.host_port);
+            ports.push(PublishedPort { host, pod_port: wanted.container_port, protocol: wanted.protocol });
+        }
+    }
+    Ok(assigned)
+}

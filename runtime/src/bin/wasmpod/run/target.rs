@@ -1,0 +1,105 @@
+//! What to run: a manifest, or a single WebAssembly file around which a pod is made.
+
+use crate::args::{PublishArg, RunArgs};
+use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::HashSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use wasmpod::engine::looks_like_webassembly;
+use wasmpod::limits::MANIFEST_BYTES_MAX;
+use wasmpod::manifest::Manifest;
+use wasmpod::pod::spec::Protocol;
+use wasmpod::{Error, Result};
+
+/// What the command line names.
+pub(super) struct Target {
+    pub(super) manifest: Manifest,
+    /// Where relative image paths start.
+    pub(super) base: PathBuf,
+    /// Whether it is a single file: its container reads this process's standard input.
+    pub(super) is_file: bool,
+}
+
+/// Reads the target and tells by its bytes what it is.
+pub(super) fn read(args: &RunArgs) -> Result<Target> {
+    let path = &args.target;
+    if path == Path::new("-") {
+        let bytes = limited(std::io::stdin().lock(), "standard input")?;
+        refuse_arguments(args)?;
+        let manifest = Manifest::from_bytes(&bytes, "standard input")?;
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: false });
+    }
+    let source = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|error| cannot_read(error, &source))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::invalid("this is a directory").at(source).hint("name the manifest or the .wasm file in it"));
+    }
+    let bytes = limited(file, &source)?;
+    // No manifest holds a zero byte: whatever binary it is, the engine knows better what to say about it.
+    if looks_like_webassembly(&bytes) || bytes.contains(&0) {
+        let manifest = Manifest::from_pod(&pod_around(path, args)?, &source)?;
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: true });
+    }
+    refuse_arguments(args)?;
+    let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    Ok(Target { manifest: Manifest::from_bytes(&bytes, &source)?, base, is_file: false })
+}
+
+/// Reads one byte more than a manifest may have: enough to tell what it is, and for the parser to say that it is too long.
+fn limited(reader: impl std::io::Read, source: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MANIFEST_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    reader.take(most).read_to_end(&mut bytes).map_err(|error| cannot_read(error, source))?;
+    Ok(bytes)
+}
+
+fn cannot_read(error: std::io::Error, source: &str) -> Error {
+    Error::io("cannot read it", error)
+        .at(source)
+        .hint("wasmpod run takes a Pod manifest, a .wasm or .wat file, or - for a manifest from stdin")
+}
+
+fn refuse_arguments(args: &RunArgs) -> Result<()> {
+    if args.args.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("arguments after -- are for a WebAssembly file; a manifest has its own")
+        .at(args.target.display().to_string())
+        .hint("set spec.containers[].args in the manifest"))
+}
+
+/// The pod that runs a single file: once, with the arguments of the command line.
+fn pod_around(path: &Path, args: &RunArgs) -> Result<v1::Pod> {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+    let name = name.trim_matches('-');
+    let name = if name.is_empty() { "container" } else { name }.to_owned();
+    let image = path.to_str().ok_or_else(|| Error::invalid("the path is not UTF-8").at(path.display().to_string()))?;
+    let container = v1::Container {
+        name: name.clone(),
+        image: Some(format!("file:{image}")),
+        args: (!args.args.is_empty()).then(|| args.args.clone()),
+        ports: Some(container_ports(&args.publish)),
+        ..v1::Container::default()
+    };
+    let spec = v1::PodSpec { containers: vec![container], restart_policy: Some("Never".to_owned()), ..v1::PodSpec::default() };
+    let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
+    Ok(v1::Pod { metadata, spec: Some(spec), status: None })
+}
+
+/// The published ports, declared: a preview-1 module gets its listeners from them, an HTTP component its port.
+fn container_ports(publish: &[PublishArg]) -> Vec<v1::ContainerPort> {
+    let mut declared: Vec<_> = publish.iter().map(|publish| (publish.container_port, publish.protocol)).collect();
+    let mut seen = HashSet::new();
+    declared.retain(|port| seen.insert(*port));
+    let port = |(port, protocol): (u16, Protocol)| v1::ContainerPort {
+        container_port: port.into(),
+        protocol: Some(match protocol {
+            Protocol::Tcp => "TCP".to_owned(),
+            Protocol::Udp => "UDP".to_owned(),
+        }),
+        ..v1::ContainerPort::default()
+    };
+    declared.into_iter().map(port).collect()
+}

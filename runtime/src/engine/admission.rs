@@ -1,0 +1,199 @@
+//! Admission: is there room for one more instance?
+//!
+//! Two things run out long before memory does: the slots of the pool, and the kernel mappings of the process
+//! (`vm.max_map_count`, 65,530 on most machines). The pool answers with an error when it is full; the kernel answers with `ENOMEM`
+//! from wherever the next mapping is made, and a process that cannot map memory dies. So both are counted here, before anything is
+//! instantiated, and the container too many gets an [`Error`] that says which limit it was.
+//!
+//! ```text
+//!   max_map_count ┬ what the process has mapped when the first guest is admitted (the pool's stacks among it)
+//!                 ├ MAPPING_RESERVE_DIVISOR'th part: threads, artifacts, allocator
+//!                 ├ warm slots: kept mapped for the next instance of their module
+//!                 └ the rest: the budget of live instances
+//! ```
+
+use super::config::Pool;
+use crate::limits::{MAPPING_RESERVE_DIVISOR, MAPPINGS_PER_MEMORY, MAPPINGS_PER_STACK, MAPPINGS_PER_TABLE};
+use crate::{Error, Result};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// What one instance takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Linear memories.
+    pub(super) memories: u32,
+    /// Tables.
+    pub(super) tables: u32,
+    /// Whether it lives in the pool; otherwise its memories, tables and stack are mapped for it alone.
+    pub(super) pooled: bool,
+}
+
+impl Cost {
+    fn mappings(self) -> u64 {
+        let memories = u64::from(self.memories) * MAPPINGS_PER_MEMORY;
+        // The pool's stacks and tables were mapped with the pool.
+        if self.pooled { memories } else { memories + u64::from(self.tables) * MAPPINGS_PER_TABLE + MAPPINGS_PER_STACK }
+    }
+}
+
+/// The room of one instance: freed when dropped. Hold it at least as long as the `Store`.
+#[derive(Debug)]
+pub struct Admission {
+    ledger: Arc<Book>,
+    cost: Cost,
+}
+
+/// Who has taken what.
+pub(super) struct Ledger(Arc<Book>);
+
+#[derive(Debug)]
+struct Book {
+    pool: Pool,
+    /// Mappings that live instances may take; worked out when the first one asks.
+    mappings_max: OnceLock<u64>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    stacks: u64,
+    memories: u64,
+    tables: u64,
+    mappings: u64,
+}
+
+impl Ledger {
+    /// A ledger for an engine with this pool.
+    pub(super) fn new(pool: Pool) -> Self {
+        Self(Arc::new(Book { pool, mappings_max: OnceLock::new(), taken: Mutex::default() }))
+    }
+
+    /// As [`new`](Self::new), with a budget of mappings that does not depend on the machine.
+    #[cfg(test)]
+    fn with_budget(pool: Pool, mappings_max: u64) -> Self {
+        Self(Arc::new(Book { pool, mappings_max: OnceLock::from(mappings_max), taken: Mutex::default() }))
+    }
+
+    /// Takes `cost`, or says what there is not enough of.
+    pub(super) fn admit(&self, cost: Cost) -> Result<Admission> {
+        let mappings_max = *self.0.mappings_max.get_or_init(|| mappings_budget(self.0.pool));
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if cost.pooled {
+            let slots = [
+                ("instances", taken.stacks + 1, self.0.pool.stacks),
+                ("memories", taken.memories + u64::from(cost.memories), self.0.pool.memories),
+                ("tables", taken.tables + u64::from(cost.tables), self.0.pool.tables),
+            ];
+            if let Some((what, _, max)) = slots.into_iter().find(|(_, wanted, max)| *wanted > u64::from(*max)) {
+                return Err(refused(format!("all {max} {what} of the pool are in use"))
+                    .hint("stop containers, or run them in another process"));
+            }
+        }
+        if taken.mappings + cost.mappings() > mappings_max {
+            return Err(refused(format!(
+                "the process may map no more memory: its instances use {} kernel mappings of {mappings_max}",
+                taken.mappings
+            ))
+            .hint("stop containers, or raise the limit: sysctl -w vm.max_map_count=262144"));
+        }
+        taken.add(cost);
+        drop(taken);
+        Ok(Admission { ledger: self.0.clone(), cost })
+    }
+}
+
+impl Taken {
+    fn add(&mut self, cost: Cost) {
+        self.mappings += cost.mappings();
+        if cost.pooled {
+            self.stacks += 1;
+            self.memories += u64::from(cost.memories);
+            self.tables += u64::from(cost.tables);
+        }
+    }
+
+    fn remove(&mut self, cost: Cost) {
+        self.mappings = self.mappings.saturating_sub(cost.mappings());
+        if cost.pooled {
+            self.stacks = self.stacks.saturating_sub(1);
+            self.memories = self.memories.saturating_sub(u64::from(cost.memories));
+            self.tables = self.tables.saturating_sub(u64::from(cost.tables));
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.ledger.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(self.cost);
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::limit(message).with_reason("CreateContainerError")
+}
+
+/// What is left of `vm.max_map_count` for live instances.
+fn mappings_budget(pool: Pool) -> u64 {
+    /// The kernel's default, for machines that do not show theirs.
+    const MAX_MAP_COUNT: u64 = 65_530;
+    let max = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+    let max: u64 = max.unwrap_or(MAX_MAP_COUNT);
+    let mapped = std::fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|byte| **byte == b'\n').count());
+    let mapped = u64::try_from(mapped).unwrap_or(u64::MAX);
+    let warm = u64::from(pool.warm) * MAPPINGS_PER_MEMORY;
+    max.saturating_sub(max / MAPPING_RESERVE_DIVISOR).saturating_sub(mapped).saturating_sub(warm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    const POOL: Pool = Pool { stacks: 2, memories: 2, tables: 3, warm: 0 };
+    const SMALL: Cost = Cost { memories: 1, tables: 1, pooled: true };
+
+    /// The message with which the next instance is refused.
+    fn refusal(ledger: &Ledger, cost: Cost) -> String {
+        let error = ledger.admit(cost).unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::Limit, Some("CreateContainerError")));
+        format!("{error}; hint: {}", error.advice().unwrap())
+    }
+
+    #[test]
+    fn the_instance_too_many_is_refused_until_another_ends() {
+        let ledger = Ledger::with_budget(POOL, 1000);
+        let (first, _second) = (ledger.admit(SMALL).unwrap(), ledger.admit(SMALL).unwrap());
+        insta::assert_snapshot!(refusal(&ledger, SMALL), @"all 2 instances of the pool are in use; hint: stop containers, or run them in another process");
+        drop(first);
+        let _third = ledger.admit(SMALL).unwrap();
+    }
+
+    #[test]
+    fn every_kind_of_slot_counts() {
+        let ledger = Ledger::with_budget(POOL, 1000);
+        let _first = ledger.admit(Cost { memories: 1, tables: 3, pooled: true }).unwrap();
+        assert!(refusal(&ledger, SMALL).contains("all 3 tables"));
+        assert!(refusal(&ledger, Cost { memories: 2, tables: 0, pooled: true }).contains("all 2 memories"));
+        let _second = ledger.admit(Cost { memories: 1, tables: 0, pooled: true }).unwrap();
+    }
+
+    #[test]
+    fn mappings_count_inside_and_outside_of_the_pool() {
+        let pool = Pool { stacks: 1000, memories: 1000, tables: 1000, warm: 0 };
+        let ledger = Ledger::with_budget(pool, MAPPINGS_PER_MEMORY * 3);
+        let first = ledger.admit(SMALL).unwrap();
+        let outside = Cost { pooled: false, ..SMALL };
+        let second = ledger.admit(outside).unwrap();
+        insta::assert_snapshot!(refusal(&ledger, outside), @"the process may map no more memory: its instances use 9 kernel mappings of 9; hint: stop containers, or raise the limit: sysctl -w vm.max_map_count=262144");
+        drop((first, second));
+        assert_eq!(ledger.0.taken.lock().unwrap().mappings, 0);
+        let _all: Vec<_> = (0..3).map(|_| ledger.admit(SMALL).unwrap()).collect();
+        refusal(&ledger, SMALL);
+    }
+
+    #[test]
+    fn this_machine_has_room_for_a_node() {
+        let pool = Pool { stacks: 64, memories: 64, tables: 64, warm: 64 };
+        assert!(mappings_budget(pool) > 1000);
+    }
+}

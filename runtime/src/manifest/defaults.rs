@@ -1,0 +1,126 @@
+//! The values that the Kubernetes API server fills in (`pkg/apis/core/v1/defaults.go`), on the object itself.
+
+use super::quantity::Quantity;
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements, Volume,
+};
+
+/// The default permission bits of files made from ConfigMaps and Secrets.
+pub(super) const FILE_MODE: i32 = 0o644;
+/// The default of `terminationGracePeriodSeconds`.
+pub(super) const GRACE_SECONDS: i64 = 30;
+
+fn default_to<T>(field: &mut Option<T>, value: impl Into<T>) {
+    if field.is_none() {
+        *field = Some(value.into());
+    }
+}
+
+/// Fills in what the pod leaves out; name and uid are left to others.
+pub(super) fn pod(pod: &mut Pod) {
+    default_to(&mut pod.metadata.namespace, "default");
+    if let Some(spec) = &mut pod.spec {
+        pod_spec(spec);
+    }
+}
+
+fn pod_spec(spec: &mut PodSpec) {
+    default_to(&mut spec.restart_policy, "Always");
+    default_to(&mut spec.dns_policy, "ClusterFirst");
+    default_to(&mut spec.scheduler_name, "default-scheduler");
+    default_to(&mut spec.termination_grace_period_seconds, GRACE_SECONDS);
+    default_to(&mut spec.enable_service_links, true);
+    default_to(&mut spec.security_context, PodSecurityContext::default());
+    let account = spec.service_account_name.clone().or_else(|| spec.service_account.clone());
+    default_to(&mut spec.service_account_name, account.unwrap_or_else(|| "default".to_owned()));
+    spec.init_containers.iter_mut().flatten().chain(&mut spec.containers).for_each(container);
+    spec.volumes.iter_mut().flatten().for_each(volume);
+}
+
+fn container(container: &mut Container) {
+    default_to(&mut container.termination_message_path, "/dev/termination-log");
+    default_to(&mut container.termination_message_policy, "File");
+    if let Some(image) = &container.image {
+        let policy = if pulls_always(image) { "Always" } else { "IfNotPresent" };
+        default_to(&mut container.image_pull_policy, policy);
+    }
+    for port in container.ports.iter_mut().flatten() {
+        default_to(&mut port.protocol, "TCP");
+    }
+    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
+        probe.iter_mut().for_each(probe_defaults);
+    }
+    container.env.iter_mut().flatten().for_each(variable);
+    resources(container.resources.get_or_insert_default());
+}
+
+/// Whether a reference names a tag that moves: `latest`, or none at all. A digest never moves, and a file is never pulled.
+fn pulls_always(image: &str) -> bool {
+    if image.starts_with("file:") || image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
+fn probe_defaults(probe: &mut Probe) {
+    default_to(&mut probe.timeout_seconds, 1);
+    default_to(&mut probe.period_seconds, 10);
+    default_to(&mut probe.success_threshold, 1);
+    default_to(&mut probe.failure_threshold, 3);
+    if let Some(HTTPGetAction { path, scheme, .. }) = &mut probe.http_get {
+        default_to(path, "/");
+        default_to(scheme, "HTTP");
+    }
+}
+
+fn variable(variable: &mut EnvVar) {
+    let Some(source) = &mut variable.value_from else { return };
+    if let Some(field) = &mut source.field_ref {
+        default_to(&mut field.api_version, "v1");
+    }
+    if let Some(resource) = &mut source.resource_field_ref {
+        default_to(&mut resource.divisor, k8s_openapi::apimachinery::pkg::api::resource::Quantity("0".to_owned()));
+    }
+}
+
+/// A resource that has a limit and no request requests its limit.
+fn resources(resources: &mut ResourceRequirements) {
+    let Some(limits) = &resources.limits else { return };
+    let requests = resources.requests.get_or_insert_default();
+    for (name, limit) in limits {
+        if limit.0.parse::<Quantity>().is_ok() && !requests.contains_key(name) {
+            requests.insert(name.clone(), limit.clone());
+        }
+    }
+}
+
+fn volume(volume: &mut Volume) {
+    if *volume == (Volume { name: volume.name.clone(), ..Volume::default() }) {
+        volume.empty_dir = Some(EmptyDirVolumeSource::default());
+    }
+    if let Some(source) = &mut volume.config_map {
+        default_to(&mut source.default_mode, FILE_MODE);
+    }
+    if let Some(source) = &mut volume.secret {
+        default_to(&mut source.default_mode, FILE_MODE);
+    }
+    if let Some(source) = &mut volume.host_path {
+        default_to(&mut source.type_, "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_moving_tags_are_pulled_always() {
+        for image in ["app", "app:latest", "localhost:5000/app", "example.com/a/b:latest"] {
+            assert!(pulls_always(image), "{image}");
+        }
+        for image in ["app:1", "localhost:5000/app:1", "app@sha256:00", "file:./app.wasm"] {
+            assert!(!pulls_always(image), "{image}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From the text of a manifest to pods that can be run.
+//!
+//! ```text
+//! text ──node──▶ tree with lines ──typed──▶ Kubernetes objects ──defaults──▶ ──validate──▶ Manifest
+//!                                              │                                             │ lower
+//!                                              └─support──▶ warnings and refusals            ▼
+//!                                                                  PodSpec  ◀── env, volumes (ConfigMaps, Secrets)
+//! ```
+//!
+//! Everything here is a function of its input: no file is read, no clock is asked, no name is resolved.
+//! Whatever is wrong with a manifest is said at once and together, each problem with its file, line, object and field path,
+//! in the words that the Kubernetes API server uses.
+
+mod defaults;
+mod env;
+mod lower;
+mod names;
+mod node;
+mod parse;
+mod problem;
+pub mod quantity;
+mod similar;
+pub mod support;
+mod typed;
+mod validate;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+use crate::Result;
+use crate::net::EgressPolicy;
+use crate::pod::spec::PodSpec;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use std::fmt;
+use std::net::IpAddr;
+
+pub use quantity::Quantity;
+pub use support::FieldWarning;
+
+/// The objects of a manifest, understood, defaulted and checked.
+///
+/// ```
+/// use wasmpod::manifest::{LowerContext, Manifest};
+/// let text = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: 'file:./app.wasm'}]}}";
+/// let manifest = Manifest::parse(text, "pod.yaml")?;
+/// let pods = manifest.lower(|_| LowerContext::new("b9c1d2aa-0000-4000-8000-000000000001"))?;
+/// assert_eq!(pods[0].spec.containers[0].image, "file:./app.wasm");
+/// # Ok::<(), wasmpod::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Manifest {
+    source: String,
+    documents: usize,
+    pods: Vec<parse::Object<Pod>>,
+    config_maps: Vec<parse::Object<ConfigMap>>,
+    secrets: Vec<parse::Object<Secret>>,
+}
+
+impl fmt::Debug for Manifest {
+    /// Leaves the objects out: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manifest").field("source", &self.source).field("pods", &self.pods.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a pod's specification cannot say because it depends on where and when the pod runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LowerContext {
+    /// The pod's uid, used when the manifest gives none.
+    pub uid: String,
+    /// The machine's name: `spec.nodeName` for the downward API.
+    pub node_name: String,
+    /// The addresses of the pod, the primary one first: `status.podIP` and `status.podIPs`.
+    pub pod_ips: Vec<IpAddr>,
+    /// The addresses of the machine, the primary one first: `status.hostIP` and `status.hostIPs`.
+    pub host_ips: Vec<IpAddr>,
+    /// What a `resourceFieldRef` to a CPU limit that is not set yields, in millicores.
+    pub node_cpu_millis: u64,
+    /// What a `resourceFieldRef` to a memory limit that is not set yields, in bytes.
+    pub node_memory_bytes: u64,
+    /// Variables set for every container over those of the manifest.
+    pub extra_env: Vec<(String, String)>,
+    /// What a pod without the annotation `wasmpod.dev/egress` may reach.
+    pub egress: EgressPolicy,
+}
+
+impl LowerContext {
+    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and the default egress.
+    pub fn new(uid: impl Into<String>) -> Self {
+        Self {
+            uid: uid.into(),
+            node_name: "localhost".to_owned(),
+            pod_ips: Vec::new(),
+            host_ips: Vec::new(),
+            node_cpu_millis: 1000,
+            node_memory_bytes: 1 << 30,
+            extra_env: Vec::new(),
+            egress: EgressPolicy::Internet,
+        }
+    }
+}
+
+/// A pod that is ready to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoweredPod {
+    /// The Kubernetes object with every default filled in, as an API server would return it; it has no status.
+    pub pod: Pod,
+    /// The same, resolved against its ConfigMaps and Secrets.
+    pub spec: PodSpec,
+    /// The fields that the manifest sets and that have no effect.
+    pub warnings: Vec<FieldWarning>,
+}
+
+impl Manifest {
+    /// Reads a stream of YAML or JSON documents; `source` names it in errors, such as `pod.yaml`.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
+    /// text beyond the `MANIFEST_*` limits.
+    pub fn parse(text: &str, source: &str) -> Result<Self> {
+        parse::manifest(text, source)
+    }
+
+    /// The same for bytes, which must be UTF-8.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self> {
+        parse::manifest(node::text(bytes, source)?, source)
+    }
+
+    /// Takes one pod that was made in code, such as the one around a bare `.wasm` file; it is defaulted and checked like any other.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
+        parse::single_pod(pod, source)
+    }
+
+    /// What the manifest is called in errors.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The pods, in the order of the manifest, defaults filled in; a uid only where the manifest gives one.
+    pub fn pods(&self) -> impl ExactSizeIterator<Item = &Pod> {
+        self.pods.iter().map(|object| &object.value)
+    }
+
+    /// The fields without effect, for each pod in turn.
+    pub fn warnings(&self) -> impl ExactSizeIterator<Item = &[FieldWarning]> {
+        self.pods.iter().map(|object| object.warnings.as_slice())
+    }
+
+    /// Makes every pod ready to run: resolves its references to ConfigMaps and Secrets of this manifest and expands its variables.
+    ///
+    /// `context_for` is asked once for each pod, in order.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) with every reference that leads nowhere, or [`Limit`](crate::ErrorKind::Limit).
+    pub fn lower(&self, context_for: impl FnMut(&Pod) -> LowerContext) -> Result<Vec<LoweredPod>> {
+        lower::manifest(self, context_for)
+    }
+}

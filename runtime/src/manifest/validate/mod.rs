@@ -1,0 +1,245 @@
+//! The rules that the Kubernetes API server checks (`pkg/apis/core/validation`), for what a pod can be here.
+//!
+//! Each function adds to one list of problems and goes on, so that all are told at once. Objects come here with their defaults.
+
+mod container;
+mod metadata;
+mod volume;
+
+use super::Manifest;
+use super::lower::EGRESS_ANNOTATION;
+use super::names::{self, Rule};
+use super::problem::{FieldPath, Origin, Problem, Problems};
+use crate::limits::POD_CONTAINERS_MAX;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, Pod, PodSpec, Secret};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+/// The problem of a value that breaks a rule, if it does.
+fn keep(path: FieldPath, value: &str, rule: Rule) -> Result<(), Problem> {
+    rule.map_err(|rule| Problem::invalid(path, value, rule))
+}
+
+/// The problem of a name that is missing or breaks its rule.
+fn named(path: FieldPath, name: &str, rule: fn(&str) -> Rule) -> Result<(), Problem> {
+    if name.is_empty() { Err(Problem::required(path)) } else { keep(path, name, rule(name)) }
+}
+
+/// The problem of a value that is none of the known ones.
+fn one_of(path: FieldPath, value: Option<&str>, known: &[&str]) -> Result<(), Problem> {
+    match value {
+        Some(value) if !known.contains(&value) => Err(Problem::unsupported(path, value, known)),
+        _ => Ok(()),
+    }
+}
+
+/// The problem of a number below its least value.
+fn at_least(path: FieldPath, value: Option<i64>, least: i64) -> Result<(), Problem> {
+    match value {
+        Some(value) if value < least => {
+            Err(Problem::invalid(path, value, format_args!("must be greater than or equal to {least}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with a pod by itself.
+pub(super) fn pod(pod: &Pod) -> Problems {
+    let mut problems = Problems::default();
+    metadata::check(&pod.metadata, &mut problems);
+    let egress = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(EGRESS_ANNOTATION));
+    let path = FieldPath::of("metadata.annotations").key(EGRESS_ANNOTATION);
+    problems.check(one_of(path, egress.map(String::as_str), &["internet", "none"]));
+    match &pod.spec {
+        Some(spec) => pod_spec(spec, &mut problems),
+        None => problems.push(Problem::required(FieldPath::of("spec"))),
+    }
+    problems
+}
+
+fn pod_spec(spec: &PodSpec, problems: &mut Problems) {
+    let root = FieldPath::of("spec");
+    problems.check(one_of(root.field("restartPolicy"), spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"]));
+    problems.check(at_least(root.field("terminationGracePeriodSeconds"), spec.termination_grace_period_seconds, 0));
+    problems.check(at_least(root.field("activeDeadlineSeconds"), spec.active_deadline_seconds, 1));
+    if let Some(name) = &spec.hostname {
+        problems.check(keep(root.field("hostname"), name, names::label(name)));
+    }
+    if let Some(name) = &spec.hostname_override {
+        let rule = if name.len() > 64 { Err("must be no more than 64 bytes".to_owned()) } else { names::subdomain(name) };
+        problems.check(keep(root.field("hostnameOverride"), name, rule));
+    }
+    if let Some(os) = &spec.os {
+        problems.check(one_of(root.field("os.name"), Some(&os.name), &["linux"]));
+    }
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        host_alias(&root.field("hostAliases").index(index), alias, problems);
+    }
+    let volumes = volume::check(&root.field("volumes"), spec.volumes.as_deref().unwrap_or_default(), problems);
+    containers(&root, spec, &volumes, problems);
+}
+
+fn host_alias(path: &FieldPath, alias: &HostAlias, problems: &mut Problems) {
+    problems.check(ip_address(path.field("ip"), &alias.ip));
+    for (index, name) in alias.hostnames.iter().flatten().enumerate() {
+        problems.check(named(path.field("hostnames").index(index), name, names::subdomain));
+    }
+}
+
+fn ip_address(path: FieldPath, text: &str) -> Result<(), Problem> {
+    if text.is_empty() {
+        return Err(Problem::required(path));
+    }
+    let parsed = text.parse::<IpAddr>().map(|_| ());
+    parsed.map_err(|_| Problem::invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
+}
+
+/// A container with its place, and whether it runs beside the others (all but plain init containers do).
+struct Placed<'a> {
+    path: FieldPath,
+    container: &'a Container,
+    init: bool,
+    sidecar: bool,
+}
+
+fn placed(spec: &PodSpec) -> impl Iterator<Item = Placed<'_>> {
+    let place = |list: &'static str, init: bool| {
+        move |(index, container): (usize, _)| {
+            let container: &Container = container;
+            let sidecar = init && container.restart_policy.as_deref() == Some("Always");
+            Placed { path: FieldPath::of("spec").field(list).index(index), container, init, sidecar }
+        }
+    };
+    let init = spec.init_containers.iter().flatten().enumerate().map(place("initContainers", true));
+    init.chain(spec.containers.iter().enumerate().map(place("containers", false)))
+}
+
+fn containers(root: &FieldPath, spec: &PodSpec, volumes: &BTreeSet<&str>, problems: &mut Problems) {
+    if spec.containers.is_empty() {
+        problems.push(Problem::required(root.field("containers")).hint("a pod has at least one container"));
+    }
+    let count = spec.containers.len() + spec.init_containers.iter().flatten().count();
+    if count > POD_CONTAINERS_MAX {
+        let message = format!("Too many: {count}: must have at most {POD_CONTAINERS_MAX} containers, init containers included");
+        problems.push(Problem::new(root.field("containers"), message));
+        return;
+    }
+    let all_names: Vec<&str> = placed(spec).map(|placed| placed.container.name.as_str()).collect();
+    let pod_policy = spec.restart_policy.as_deref().unwrap_or_default();
+    let mut seen_names = HashSet::new();
+    let mut ports = BTreeMap::new();
+    for placed in placed(spec) {
+        let name = placed.container.name.as_str();
+        if !name.is_empty() && !seen_names.insert(name) {
+            problems.push(Problem::duplicate(placed.path.field("name"), name, ""));
+        }
+        container::check(&placed, &container::Pod { volumes, containers: &all_names, restart_policy: pod_policy }, problems);
+        if !placed.init || placed.sidecar {
+            shared_ports(&placed, &mut ports, problems);
+        }
+    }
+}
+
+/// Containers that run side by side share the pod's addresses: two of them cannot serve the same port.
+fn shared_ports<'a>(placed: &Placed<'a>, taken: &mut BTreeMap<(i32, &'a str), &'a str>, problems: &mut Problems) {
+    let name = placed.container.name.as_str();
+    for (index, port) in placed.container.ports.iter().flatten().enumerate() {
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        let owner = *taken.entry((port.container_port, protocol)).or_insert(name);
+        if owner != name {
+            let path = placed.path.field("ports").index(index).field("containerPort");
+            let of = format!("container {owner:?} has {protocol} port {} too", port.container_port);
+            let problem = Problem::duplicate(path, port.container_port, &of);
+            problems.push(problem.hint("the containers of a pod share one network; give each its own port"));
+        }
+    }
+}
+
+/// What is wrong with a ConfigMap by itself.
+pub(super) fn config_map(object: &ConfigMap) -> Problems {
+    let mut problems = Problems::default();
+    metadata::check(&object.metadata, &mut problems);
+    let (data, binary) = (FieldPath::of("data"), FieldPath::of("binaryData"));
+    keys(&data, object.data.iter().flatten().map(|(key, _)| key), &mut problems);
+    keys(&binary, object.binary_data.iter().flatten().map(|(key, _)| key), &mut problems);
+    for key in object.data.iter().flatten().map(|(key, _)| key) {
+        if object.binary_data.as_ref().is_some_and(|binary| binary.contains_key(key)) {
+            problems.push(Problem::duplicate(binary.key(key), key, "data has this key too"));
+        }
+    }
+    problems
+}
+
+/// What is wrong with a Secret by itself.
+pub(super) fn secret(object: &Secret) -> Problems {
+    let mut problems = Problems::default();
+    metadata::check(&object.metadata, &mut problems);
+    let names = |data: &Option<BTreeMap<String, ByteString>>| data.iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    keys(&FieldPath::of("data"), names(&object.data).iter(), &mut problems);
+    keys(&FieldPath::of("stringData"), object.string_data.iter().flatten().map(|(key, _)| key), &mut problems);
+    problems
+}
+
+fn keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, problems: &mut Problems) {
+    for key in keys {
+        problems.check(keep(path.key(key), key, names::data_key(key)));
+    }
+}
+
+/// What is wrong with the objects of a manifest together: names that two have, ports of the machine that two pods want.
+pub(super) fn together(manifest: &Manifest) -> Vec<(Origin, Problems)> {
+    let mut found = Vec::new();
+    let mut names = HashSet::new();
+    let pods = manifest.pods.iter().map(|object| (&object.origin, &object.value.metadata));
+    let config_maps = manifest.config_maps.iter().map(|object| (&object.origin, &object.value.metadata));
+    let secrets = manifest.secrets.iter().map(|object| (&object.origin, &object.value.metadata));
+    for (origin, metadata) in pods.chain(config_maps).chain(secrets) {
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let name = metadata.name.as_deref().unwrap_or_default();
+        if !name.is_empty() && !names.insert((origin.kind.as_str(), namespace, name)) {
+            let mut problems = Problems::default();
+            let of = format!("the manifest has another {} of this name", origin.kind);
+            problems.push(Problem::duplicate(FieldPath::of("metadata.name"), name, &of));
+            found.push((origin.clone(), problems));
+        }
+    }
+    found.extend(host_ports(manifest));
+    found
+}
+
+/// Two listeners on the same port of the machine would clash when the second pod starts.
+fn host_ports(manifest: &Manifest) -> Vec<(Origin, Problems)> {
+    let mut taken: HashMap<(i32, &str), BTreeMap<&str, String>> = HashMap::new();
+    let mut found = Vec::new();
+    for object in &manifest.pods {
+        let pod_name = object.value.metadata.name.as_deref().unwrap_or_default();
+        let mut problems = Problems::default();
+        for placed in object.value.spec.iter().flat_map(placed).filter(|placed| !placed.init || placed.sidecar) {
+            for (index, port) in placed.container.ports.iter().flatten().enumerate() {
+                let Some(number) = port.host_port.filter(|number| *number > 0) else { continue };
+                let (protocol, ip) = (port.protocol.as_deref().unwrap_or_default(), port.host_ip.as_deref().unwrap_or_default());
+                let owners = taken.entry((number, protocol)).or_default();
+                if let Some(owner) = overlapping(owners, ip) {
+                    let path = placed.path.field("ports").index(index).field("hostPort");
+                    let problem = Problem::duplicate(path, number, &format!("{owner} has {protocol} port {number} too"));
+                    problems.push(problem.hint("each port of the machine leads to one container"));
+                }
+                owners.insert(ip, format!("container {:?} of pod {pod_name:?}", placed.container.name));
+            }
+        }
+        if !problems.is_empty() {
+            found.push((object.origin.clone(), problems));
+        }
+    }
+    found
+}
+
+/// Who listens on `ip` already, where an address that stands for all overlaps with every other.
+fn overlapping<'a>(owners: &'a BTreeMap<&str, String>, ip: &str) -> Option<&'a String> {
+    const ALL: [&str; 3] = ["", "0.0.0.0", "::"];
+    match ALL.contains(&ip) {
+        true => owners.values().next(),
+        false => owners.get(ip).or_else(|| ALL.iter().find_map(|all| owners.get(all))),
+    }
+}

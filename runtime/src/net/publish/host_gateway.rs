@@ -1,0 +1,159 @@
+//! The way out through the kernel's sockets and resolver, as far as the egress policy allows.
+
+use super::pump;
+use crate::limits;
+use crate::net::{AddressFamily, Datagram, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodStream};
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+/// The gateway of one pod; when it is dropped, all that goes through it ends.
+#[derive(Debug)]
+pub struct HostGateway {
+    policy: EgressPolicy,
+    runtime: Handle,
+    /// One for each kernel socket and each lookup under way.
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl HostGateway {
+    /// A gateway that runs its work on `runtime` and lets through what `policy` allows.
+    pub fn new(policy: EgressPolicy, runtime: Handle) -> Self {
+        let stop = CancellationToken::new();
+        let permits = Arc::new(Semaphore::new(limits::EGRESS_CONNECTIONS_PER_POD_MAX));
+        Self { policy, runtime, permits, _stop_on_drop: stop.clone().drop_guard(), stop }
+    }
+
+    pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
+    /// Runs `work` until it is done or the gateway is dropped.
+    pub(super) fn spawn(&self, permit: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.runtime.spawn(async move {
+            stop.run_until_cancelled(work).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Gateway for HostGateway {
+    fn allows(&self, remote: SocketAddr) -> bool {
+        self.policy.allows(remote)
+    }
+
+    fn connect_tcp(&self, dial: Dial) {
+        match self.permit() {
+            Some(_) if !self.policy.allows(dial.remote()) => dial.failed(NetError::AccessDenied),
+            Some(permit) => self.spawn(permit, carry_out(dial)),
+            None => dial.failed(NetError::OutOfBuffers),
+        }
+    }
+
+    fn open_udp(&self, channel: OutsideChannel) {
+        // Without a permit the channel is dropped here, and the guest's datagrams with it.
+        if let Some(permit) = self.permit() {
+            self.spawn(permit, exchange(channel));
+        }
+    }
+
+    fn resolve(&self, name: &str) -> LookupFuture {
+        // A pod that may reach nothing may not tell a name server anything either.
+        if self.policy == EgressPolicy::Deny {
+            return Box::pin(std::future::ready(Err(NetError::NameUnresolvable)));
+        }
+        let Some(permit) = self.permit() else {
+            return Box::pin(std::future::ready(Err(NetError::TemporaryResolverFailure)));
+        };
+        let (name, policy) = (name.to_owned(), self.policy.clone());
+        let lookup = AbortOnDropHandle::new(self.runtime.spawn(async move {
+            let answer = look_up(&name, &policy).await;
+            drop(permit);
+            answer
+        }));
+        Box::pin(async move { lookup.await.unwrap_or(Err(NetError::TemporaryResolverFailure)) })
+    }
+}
+
+async fn carry_out(dial: Dial) {
+    let limit = Duration::from_secs(limits::EGRESS_CONNECT_SECONDS_MAX);
+    let connected = tokio::select! {
+        connected = tokio::time::timeout(limit, TcpStream::connect(dial.remote())) => connected,
+        () = poll_fn(|cx| dial.poll_abandoned(cx)) => return,
+    };
+    match connected {
+        Ok(Ok(socket)) => {
+            if let Some(stream) = dial.established() {
+                pump(socket, PodStream::new(stream)).await;
+            }
+        }
+        Ok(Err(error)) => dial.failed(net_error(&error)),
+        Err(_) => dial.failed(NetError::TimedOut),
+    }
+}
+
+async fn exchange(channel: OutsideChannel) {
+    let local = SocketAddr::new(channel.family().unspecified(), 0);
+    let Ok(socket) = UdpSocket::bind(local).await else { return };
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    // As behind any home router: only those whom the guest has written to can write to it.
+    let mut correspondents = HashSet::new();
+    loop {
+        tokio::select! {
+            outgoing = poll_fn(|cx| channel.poll_outgoing(cx)) => {
+                let Some(Datagram { payload, remote }) = outgoing else { return };
+                if correspondents.len() >= limits::EGRESS_CORRESPONDENTS_MAX {
+                    correspondents.clear();
+                }
+                correspondents.insert(remote);
+                // A datagram that the kernel does not take is lost, as on any link.
+                let _ = socket.send_to(&payload, remote).await;
+            }
+            received = socket.recv_from(&mut buffer) => if let Ok((length, remote)) = received
+                && correspondents.contains(&remote)
+            {
+                channel.deliver(buffer.get(..length).unwrap_or_default(), remote);
+            }
+        }
+    }
+}
+
+async fn look_up(name: &str, policy: &EgressPolicy) -> Result<Vec<IpAddr>, NetError> {
+    let answers = lookup_host((name, 1)).await.map_err(|error| resolver_error(&error))?;
+    // What the policy forbids does not exist: a name must not lead a guest to the host's own services.
+    let mut addresses: Vec<IpAddr> = answers.filter(|answer| policy.allows(*answer)).map(|answer| answer.ip()).collect();
+    addresses.sort_by_key(|ip| AddressFamily::of(*ip) == AddressFamily::Ipv6);
+    addresses.dedup();
+    if addresses.is_empty() { Err(NetError::NameUnresolvable) } else { Ok(addresses) }
+}
+
+/// `std` keeps the resolver's code only in the text of its error.
+fn resolver_error(error: &io::Error) -> NetError {
+    let text = error.to_string();
+    if text.contains("emporary failure") || text.contains("Try again") {
+        NetError::TemporaryResolverFailure
+    } else {
+        NetError::NameUnresolvable
+    }
+}
+
+pub(super) fn net_error(error: &io::Error) -> NetError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => NetError::ConnectionRefused,
+        io::ErrorKind::ConnectionReset => NetError::ConnectionReset,
+        io::ErrorKind::TimedOut => NetError::TimedOut,
+        io::ErrorKind::PermissionDenied => NetError::AccessDenied,
+        _ => NetError::NetworkUnreachable,
+    }
+}

@@ -1,0 +1,110 @@
+//! Where kernel sockets meet the pod network, and the only place that has any.
+//!
+//! ```text
+//!   host:8080 ── publish_tcp ──▶ PodNet::dial ──▶ a listener on 0.0.0.0, :: or the pod's address
+//!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client
+//!   guest connect / send / lookup ──▶ HostGateway ── by EgressPolicy ──▶ the world
+//! ```
+//!
+//! As with a Kubernetes `hostPort`, a listener on `127.0.0.1` or `::1` of the pod is not reached: the client's connection is reset.
+//! Whatever is published ends when its handle is dropped.
+
+mod host_gateway;
+mod udp;
+
+pub use host_gateway::HostGateway;
+pub use udp::publish_udp;
+
+use super::{PodNet, PodStream, Reach};
+use crate::limits;
+use crate::{Error, Result};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A port of the machine that leads into a pod, until this is dropped.
+#[derive(Debug)]
+pub struct Published {
+    address: SocketAddr,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Published {
+    /// The machine's address and port, with the real port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Listens on `host` and carries each connection to TCP port `pod_port` of the pod.
+///
+/// # Errors
+/// When the machine's port is taken, or may not be used.
+pub async fn publish_tcp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
+    let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
+    let address = listener.local_addr().map_err(|error| cannot_publish("TCP", host, error))?;
+    let task = tokio::spawn(serve(listener, net.clone(), pod_port));
+    Ok(Published { address, _task: AbortOnDropHandle::new(task) })
+}
+
+fn cannot_publish(protocol: &str, host: SocketAddr, error: std::io::Error) -> Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program, or another pod, has this port: stop it or publish another port",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: publish a higher port",
+        std::io::ErrorKind::AddrNotAvailable => "the machine has no such address",
+        _ => return Error::io(format!("cannot publish {protocol} port {host}"), error),
+    };
+    Error::io(format!("cannot publish {protocol} port {host}"), error).hint(hint)
+}
+
+async fn serve(listener: TcpListener, net: PodNet, pod_port: u16) {
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) if connections.len() >= limits::PUBLISHED_CONNECTIONS_PER_PORT_MAX => reset(&socket),
+                Ok((socket, client)) => {
+                    connections.spawn(carry_in(socket, client, net.clone(), pod_port));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: the connection stays in the kernel's backlog.
+                    tracing::warn!(%error, pod_port, "cannot accept a connection to a published port");
+                    tokio::time::sleep(Duration::from_millis(limits::PUBLISHED_ACCEPT_PAUSE_MILLISECONDS)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn carry_in(socket: TcpStream, client: SocketAddr, net: PodNet, pod_port: u16) {
+    match net.dial(pod_port, client, Reach::PodAddress).await {
+        Ok(stream) => pump(socket, PodStream::new(stream)).await,
+        Err(error) => {
+            tracing::debug!(%error, %client, pod_port, "the pod does not listen on the published port");
+            reset(&socket);
+        }
+    }
+}
+
+/// Carries bytes both ways until both directions have ended, or one broke.
+async fn pump(mut socket: TcpStream, mut pod: PodStream) {
+    // Latency over packet count: guests write whole messages.
+    let _ = socket.set_nodelay(true);
+    let size = limits::TCP_BUFFER_DEFAULT_BYTES;
+    if let Err(error) = tokio::io::copy_bidirectional_with_sizes(&mut socket, &mut pod, size, size).await {
+        tracing::debug!(%error, "a connection between the pod and the outside broke");
+        reset(&socket);
+    }
+}
+
+/// Makes the close that follows a reset, so that the peer does not take it for an orderly end.
+fn reset(socket: &TcpStream) {
+    let _ = socket.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Published ports and the way out, over the machine's own loopback.
+
+use super::*;
+use crate::ErrorKind;
+use crate::net::tests::pod;
+use crate::net::{
+    AddressFamily, AddressPool, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodNetConfig,
+    TcpSocket, UdpSocket,
+};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+fn listen(container: &ContainerNet, address: &str) -> TcpSocket {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = container.tcp_socket(AddressFamily::of(address.ip())).unwrap();
+    socket.bind(address).unwrap();
+    socket.listen().unwrap();
+    socket
+}
+
+fn bound_udp(container: &ContainerNet, address: &str) -> UdpSocket {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = container.udp_socket(AddressFamily::of(address.ip())).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn bytes_and_half_closes_pass_both_ways() {
+    let net = pod();
+    let one = net.container("one");
+    let listener = listen(&one, "0.0.0.0:80");
+    let published = publish_tcp(&net, ANY_PORT.into(), 80).await.unwrap();
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    let payload: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let echo = async {
+        let server = listener.accepted().await.unwrap();
+        let stream = server.stream().unwrap();
+        let mut received = Vec::new();
+        let mut buffer = [0; 5000];
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                length => received.extend_from_slice(&buffer[..length]),
+            }
+        }
+        stream.write_all(&received).await.unwrap();
+    };
+    let talk = async {
+        client.write_all(&payload).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let ((), answer) = tokio::join!(echo, talk);
+    assert!(answer == payload);
+}
+
+#[tokio::test]
+async fn a_listener_on_loopback_only_is_not_reached() {
+    let net = pod();
+    let one = net.container("one");
+    let _listener = listen(&one, "127.0.0.1:80");
+    let published = publish_tcp(&net, ANY_PORT.into(), 80).await.unwrap();
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    assert_eq!(client.read(&mut [0; 9]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_reset_in_the_pod_is_a_reset_outside() {
+    let net = pod();
+    let one = net.container("one");
+    let listener = listen(&one, "[::]:80");
+    let published = publish_tcp(&net, ANY_PORT.into(), 80).await.unwrap();
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    client.write_all(b"unread").await.unwrap();
+    let server = listener.accepted().await.unwrap();
+    server.stream().unwrap().readable().await;
+    drop(server);
+    assert_eq!(client.read(&mut [0; 9]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_error() {
+    let net = pod();
+    let first = publish_tcp(&net, ANY_PORT.into(), 80).await.unwrap();
+    let error = publish_tcp(&net, first.address(), 80).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains(&first.address().to_string()), "{error}");
+    assert!(error.advice().unwrap().contains("another port"));
+    let address = first.address();
+    drop(first);
+    // The task that held the port ends at its next turn.
+    while publish_tcp(&net, address, 80).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn datagrams_find_the_pod_and_their_way_back_to_each_client() {
+    let net = pod();
+    let one = net.container("one");
+    let server = bound_udp(&one, "0.0.0.0:53");
+    let published = publish_udp(&net, ANY_PORT.into(), 53).await.unwrap();
+    let [a, b] = [
+        tokio::net::UdpSocket::bind(SocketAddr::from(ANY_PORT)).await.unwrap(),
+        tokio::net::UdpSocket::bind(SocketAddr::from(ANY_PORT)).await.unwrap(),
+    ];
+    for (client, name) in [(&a, "a"), (&b, "b")] {
+        client.send_to(name.as_bytes(), published.address()).await.unwrap();
+        let datagram = server.received().await.unwrap();
+        assert_eq!(datagram.payload, name);
+        assert_eq!(datagram.remote.ip(), AddressPool::outside(AddressFamily::Ipv4));
+        server.send(format!("hello {name}").as_bytes(), Some(datagram.remote)).unwrap();
+    }
+    for (client, expected) in [(&b, "hello b"), (&a, "hello a")] {
+        let mut buffer = [0; 99];
+        let (length, from) = client.recv_from(&mut buffer).await.unwrap();
+        assert_eq!((&buffer[..length], from), (expected.as_bytes(), published.address()));
+    }
+    drop(published);
+    while !net.clients().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The host's gateway with the policy turned upside down, so that a test needs nothing but the loopback.
+#[derive(Debug)]
+struct LoopbackGateway(HostGateway, SocketAddr);
+
+impl Gateway for LoopbackGateway {
+    fn allows(&self, _remote: SocketAddr) -> bool {
+        true
+    }
+    fn connect_tcp(&self, dial: Dial) {
+        let target = self.1;
+        self.0.spawn(self.0.permit().unwrap(), async move {
+            match TcpStream::connect(target).await {
+                Ok(socket) => pump(socket, PodStream::new(dial.established().unwrap())).await,
+                Err(error) => dial.failed(host_gateway::net_error(&error)),
+            }
+        });
+    }
+    fn open_udp(&self, channel: OutsideChannel) {
+        self.0.open_udp(channel);
+    }
+    fn resolve(&self, name: &str) -> LookupFuture {
+        self.0.resolve(name)
+    }
+}
+
+fn pod_beside(target: SocketAddr) -> PodNet {
+    let gateway = HostGateway::new(EgressPolicy::Internet, tokio::runtime::Handle::current());
+    PodNet::new(PodNetConfig {
+        hostname: "shop".into(),
+        host_aliases: vec![],
+        addresses: AddressPool::new().take().unwrap(),
+        gateway: Some(Arc::new(LoopbackGateway(gateway, target))),
+    })
+}
+
+#[tokio::test]
+async fn a_guest_talks_to_a_server_outside() {
+    let listener = TcpListener::bind(SocketAddr::from(ANY_PORT)).await.unwrap();
+    let net = pod_beside(listener.local_addr().unwrap()).container("one");
+    let socket = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+    let (stream, accepted) = tokio::join!(socket.connected("1.2.3.4:80".parse().unwrap()), listener.accept());
+    let (stream, mut server) = (stream.unwrap(), accepted.unwrap().0);
+    stream.write_all(b"ping").await.unwrap();
+    stream.shutdown(crate::net::Shutdown::Write).unwrap();
+    let mut request = Vec::new();
+    server.read_to_end(&mut request).await.unwrap();
+    assert_eq!(request, b"ping");
+    server.write_all(b"pong").await.unwrap();
+    let mut buffer = [0; 9];
+    assert_eq!(stream.read(&mut buffer).await, Ok(4));
+    drop(server);
+    assert_eq!(stream.read(&mut buffer).await, Ok(0));
+}
+
+#[tokio::test]
+async fn nobody_there_is_refused() {
+    let listener = TcpListener::bind(SocketAddr::from(ANY_PORT)).await.unwrap();
+    let target = listener.local_addr().unwrap();
+    drop(listener);
+    let net = pod_beside(target).container("one");
+    let socket = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+    assert_eq!(socket.connected("1.2.3.4:80".parse().unwrap()).await.unwrap_err(), NetError::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn the_policy_keeps_a_guest_off_the_host() {
+    let canary = TcpListener::bind(SocketAddr::from(ANY_PORT)).await.unwrap();
+    let gateway = HostGateway::new(EgressPolicy::Internet, tokio::runtime::Handle::current());
+    let addresses = AddressPool::new().take().unwrap();
+    let config = PodNetConfig { hostname: "shop".into(), host_aliases: vec![], addresses, gateway: Some(Arc::new(gateway)) };
+    let net = PodNet::new(config).container("one");
+    let port = canary.local_addr().unwrap().port();
+    let attempts = [
+        ("127.0.0.1", NetError::ConnectionRefused),
+        ("0.0.0.0", NetError::ConnectionRefused),
+        ("::1", NetError::ConnectionRefused),
+        ("::", NetError::ConnectionRefused),
+        ("::ffff:127.0.0.1", NetError::InvalidArgument),
+        ("64:ff9b::7f00:1", NetError::AccessDenied),
+        ("169.254.169.254", NetError::AccessDenied),
+        ("fe80::1", NetError::AccessDenied),
+        ("10.88.0.1", NetError::NetworkUnreachable),
+    ];
+    for (ip, expected) in attempts {
+        let remote = SocketAddr::new(ip.parse().unwrap(), port);
+        let tcp = net.tcp_socket(AddressFamily::of(remote.ip())).unwrap();
+        assert_eq!(tcp.connected(remote).await.unwrap_err(), expected, "{ip}");
+        let udp = net.udp_socket(AddressFamily::of(remote.ip())).unwrap();
+        assert_eq!(
+            udp.send(b"x", Some(remote)).err(),
+            Some(expected).filter(|error| *error != NetError::ConnectionRefused),
+            "{ip}"
+        );
+    }
+    let accepted = std::future::poll_fn(|cx| std::task::Poll::Ready(canary.poll_accept(cx).is_ready())).await;
+    assert!(!accepted, "a guest reached the host");
+}
+
+#[tokio::test]
+async fn names_that_mean_the_host_do_not_resolve() {
+    let gateway = HostGateway::new(EgressPolicy::Internet, tokio::runtime::Handle::current());
+    assert_eq!(gateway.resolve("127.0.0.1").await, Err(NetError::NameUnresolvable));
+    assert_eq!(gateway.resolve("1.2.3.4").await, Ok(vec!["1.2.3.4".parse().unwrap()]));
+    let deny = HostGateway::new(EgressPolicy::Deny, tokio::runtime::Handle::current());
+    assert_eq!(deny.resolve("1.2.3.4").await, Err(NetError::NameUnresolvable));
+}

@@ -1,0 +1,12 @@
+//! A pod: what it is ([`spec`]), what happens to it ([`state`], pure), what the world sees of it ([`status`]), what its containers
+//! share ([`sandbox`]) and the task that owns it ([`driver`]).
+
+pub mod spec;
+pub mod state;
+pub mod backoff;
+pub mod status;
+pub mod sandbox;
+pub mod driver;
+
+pub use driver::{ContainerOutput, Pod, PodConfig};
+pub use sandbox::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};

@@ -1,0 +1,232 @@
+//! What the containers of a pod share: the network, the volumes, the ports published on the machine.
+//!
+//! The word is the CRI's: a pod sandbox is the pod without its containers. It outlives all of them and is released last.
+
+use super::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, VolumeSource};
+use super::state::ContainerIndex;
+use crate::container::{ContainerConfig, Program};
+use crate::engine::Engine;
+use crate::limits::CONTAINER_MEMORY_BYTES_DEFAULT;
+use crate::log::{LogWriter, Stream};
+use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
+use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
+use crate::volume::{ContainerFiles, PodVolumes};
+use crate::wasi::{Stdin, WasiConfig};
+use crate::{Error, Result};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// What a sandbox is made with.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// What runs the containers.
+    pub engine: Engine,
+    /// The pod's addresses.
+    pub addresses: PodAddresses,
+    /// The directory in which the pod's own is made, with its volumes; removed when the pod is released.
+    pub state_dir: PathBuf,
+    /// Ports to publish besides those of the spec.
+    pub publish: Vec<PublishedPort>,
+    /// Which container has standard input, and from where; the others find theirs empty.
+    pub stdin: Option<(ContainerIndex, Stdin)>,
+}
+
+/// A port of the machine that leads to one of the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// Where the machine listens; port 0 takes a free one.
+    pub host: SocketAddr,
+    /// The pod's port.
+    pub pod_port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// What one container of a pod runs.
+#[derive(Clone, Debug)]
+pub struct ContainerImage {
+    /// The linked program.
+    pub program: Program,
+    /// The image's digest, `sha256:…`: `imageID` in the status.
+    pub id: String,
+    /// The first argument of a container that has no `command`.
+    pub entrypoint: String,
+}
+
+/// The sandbox of one pod.
+pub struct Sandbox {
+    spec: Arc<PodSpec>,
+    engine: Engine,
+    network: PodNet,
+    volumes: Arc<PodVolumes>,
+    published: Vec<Published>,
+    stdin: Option<(ContainerIndex, Stdin)>,
+    /// The pod's directory; declared after the volumes, which lie in it, and so removed after them.
+    _state_dir: tempfile::TempDir,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("pod", &self.spec.full_name()).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Makes the network and the volumes, and takes the machine's ports.
+    ///
+    /// # Errors
+    /// A volume that cannot be made (reason `FailedMount`), a port of the machine that is taken
+    /// ([`Conflict`](crate::ErrorKind::Conflict)).
+    pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
+        let state_dir = tempfile::Builder::new().prefix("wasmpod-").tempdir_in(&config.state_dir);
+        let state_dir = state_dir.map_err(|error| {
+            Error::io("cannot make a directory for the pod", error)
+                .at(config.state_dir.display().to_string())
+                .with_reason("FailedMount")
+        })?;
+        let volumes = PodVolumes::prepare(&spec.volumes, state_dir.path())?;
+        let network = PodNet::new(PodNetConfig {
+            hostname: spec.hostname.clone(),
+            host_aliases: spec.host_aliases.clone(),
+            addresses: config.addresses,
+            gateway: Some(Arc::new(HostGateway::new(spec.egress.clone(), tokio::runtime::Handle::current()))),
+        });
+        let mut published = Vec::new();
+        for port in declared_ports(&spec).chain(config.publish) {
+            published.push(match port.protocol {
+                Protocol::Tcp => publish_tcp(&network, port.host, port.pod_port).await?,
+                Protocol::Udp => publish_udp(&network, port.host, port.pod_port).await?,
+            });
+        }
+        let volumes = Arc::new(volumes);
+        Ok(Self {
+            spec: Arc::new(spec),
+            engine: config.engine,
+            network,
+            volumes,
+            published,
+            stdin: config.stdin,
+            _state_dir: state_dir,
+        })
+    }
+
+    /// What the pod is.
+    pub fn spec(&self) -> &Arc<PodSpec> {
+        &self.spec
+    }
+
+    /// What runs its containers.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The pod's network.
+    pub fn network(&self) -> &PodNet {
+        &self.network
+    }
+
+    /// The pod's addresses, IPv4 first: `status.podIPs`.
+    pub fn pod_ips(&self) -> Vec<IpAddr> {
+        [AddressFamily::Ipv4, AddressFamily::Ipv6].map(|family| self.network.address(family)).to_vec()
+    }
+
+    /// Where the machine listens for the pod, in the order of the spec, then of the configuration.
+    pub fn published(&self) -> &[Published] {
+        &self.published
+    }
+
+    /// What was not done as the spec asks, and is not worth failing for.
+    pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        self.volumes.warnings().iter().map(ToString::to_string)
+    }
+
+    /// Whether any volume has a limit to watch.
+    pub(super) fn has_size_limits(&self) -> bool {
+        self.spec.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::EmptyDir { size_limit_bytes: Some(_), .. }))
+    }
+
+    /// Measures the volumes, which may take a while, away from this thread; answers in the kubelet's words when one holds too much.
+    pub(super) fn measure(&self) -> JoinHandle<Option<String>> {
+        let volumes = Arc::clone(&self.volumes);
+        tokio::task::spawn_blocking(move || match volumes.over_limit() {
+            Ok(over) => over.map(|over| over.to_string()),
+            Err(error) => {
+                tracing::warn!(target: "wasmpod::pod", error = error.chain(), "a volume could not be measured");
+                None
+            }
+        })
+    }
+
+    /// Everything that one run of a container is made from.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerConfigError` when a volume cannot be mounted as the spec asks.
+    pub(super) fn container_config(
+        &self,
+        index: ContainerIndex,
+        image: &ContainerImage,
+        output: &LogWriter,
+    ) -> Result<ContainerConfig> {
+        let spec = self.spec.containers.get(index.0).ok_or_else(|| Error::internal("the pod has no such container"))?;
+        let within = |error: Error| error.within(&format!("container {}", spec.name));
+        let files = ContainerFiles::prepare(&self.volumes, &spec.mounts).map_err(within)?;
+        if let Some(dir) = &spec.working_dir {
+            files.make_dir(dir)?;
+        }
+        let wasi = WasiConfig {
+            args: arguments(spec, image),
+            env: environment(&self.spec, spec),
+            working_dir: spec.working_dir.clone(),
+            preopens: Vec::new(),
+            stdin: self.stdin.as_ref().filter(|(reader, _)| *reader == index).map_or_else(Stdin::empty, |(_, stdin)| stdin.clone()),
+            stdout: Arc::new(output.stream(Stream::Stdout)),
+            stderr: Arc::new(output.stream(Stream::Stderr)),
+            net: self.network.container(&spec.name),
+            listeners: Vec::new(),
+            tls: None,
+        };
+        let program = image.program.clone();
+        let memory_limit_bytes = spec.memory_limit_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT);
+        Ok(ContainerConfig { program, wasi, files, ports: spec.ports.clone(), memory_limit_bytes })
+    }
+
+    /// Gives everything back: the machine's ports, the network, the volumes.
+    pub(super) async fn release(self) -> Result<()> {
+        let Self { volumes, published, network, _state_dir: state_dir, .. } = self;
+        drop((published, network));
+        let remove = move || {
+            let removed = Arc::into_inner(volumes).map_or(Ok(()), PodVolumes::remove);
+            let closed = state_dir.close().map_err(|error| Error::io("cannot remove the pod's directory", error));
+            removed.and(closed)
+        };
+        tokio::task::spawn_blocking(remove).await.unwrap_or_else(|_| Err(Error::internal("the removal of the volumes failed")))
+    }
+}
+
+/// The ports that the spec publishes by `hostPort`.
+fn declared_ports(spec: &PodSpec) -> impl Iterator<Item = PublishedPort> + '_ {
+    // A hostPort of an init container is only wanted while it runs, which is before anybody could use it.
+    let containers = spec.containers.iter().filter(|container| container.role != ContainerRole::Init);
+    containers.flat_map(|container| &container.ports).filter_map(|port| {
+        let host = SocketAddr::new(port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host_port?);
+        Some(PublishedPort { host, pod_port: port.container_port, protocol: port.protocol })
+    })
+}
+
+/// `command` stands for the image's entrypoint, `args` for its arguments; a plain module has no arguments of its own.
+fn arguments(spec: &ContainerSpec, image: &ContainerImage) -> Vec<String> {
+    let entrypoint = if spec.command.is_empty() { vec![image.entrypoint.clone()] } else { spec.command.clone() };
+    [entrypoint, spec.args.clone()].concat()
+}
+
+/// The container's variables, and `HOSTNAME`, which every container of Kubernetes has.
+fn environment(pod: &PodSpec, spec: &ContainerSpec) -> Vec<(String, String)> {
+    let mut env = spec.env.clone();
+    if !env.iter().any(|(name, _)| name == "HOSTNAME") {
+        env.insert(0, ("HOSTNAME".to_owned(), pod.hostname.clone()));
+    }
+    env
+}

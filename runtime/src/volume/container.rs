@@ -1,0 +1,277 @@
+//! What one container sees of the file system: its volume mounts, and an empty directory of its own for everything else.
+//!
+//! WASI gives a guest directories, never single files. So a mount that is a single file (a `subPath`, a `hostPath` of type `File`)
+//! becomes a further name (a hard link) of that file in a directory of the container's own: writes go to the one file, as they do
+//! through the bind mount that Kubernetes makes, and a file put in its place later is not seen, as there.
+//!
+//! - A writable file gets its name in the container's `/`.
+//! - A read-only file gets it in a read-only directory that stands for the folder above its `mountPath`, shared by all such files
+//!   of that folder; the container cannot write anything else into that folder.
+
+use super::tree::{PrivateTree, open_dir};
+use super::{PodVolumes, Target, VolumeKind, beneath, config_error, explain};
+use crate::limits::CONTAINER_ROOT_ENTRIES_MAX;
+use crate::pod::spec::VolumeMount;
+use crate::{Error, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// A directory that a container may see, opened.
+#[derive(Debug)]
+pub struct MountedDir {
+    dir: OwnedFd,
+    read_only: bool,
+    guest_path: String,
+}
+
+impl MountedDir {
+    pub(super) fn new(dir: OwnedFd, read_only: bool, mount_path: &str) -> Result<Self> {
+        Ok(Self { dir, read_only, guest_path: normalize(mount_path)? })
+    }
+
+    /// Where the container sees it: an absolute path without `.`, `..` or a slash at its end.
+    pub fn guest_path(&self) -> &str {
+        &self.guest_path
+    }
+
+    /// Whether the container may only read. Nothing but the one who gives it to the guest enforces that.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// A path that leads to this very open directory, for those who take nothing but paths; good as long as this lives.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.dir.as_raw_fd()).into()
+    }
+}
+
+impl AsFd for MountedDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// All directories of one run of one container; what was made for them is removed when this is dropped.
+#[derive(Debug)]
+pub struct ContainerFiles {
+    /// Dropped before what they lie in.
+    dirs: Vec<MountedDir>,
+    root: PrivateTree,
+    _single_files: Vec<PrivateTree>,
+}
+
+impl ContainerFiles {
+    /// Opens the container's mounts and makes its private, empty `/`, with the places where volumes are mounted in it.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerConfigError`, at the mount's field (`volumeMounts[1].subPath`): see [`PodVolumes::mount`]; a single
+    /// file that cannot be had at that path, with what works instead.
+    pub fn prepare(volumes: &PodVolumes, mounts: &[VolumeMount]) -> Result<Self> {
+        let failed =
+            |error: io::Error| Error::io("cannot make the container's root folder", error).with_reason("CreateContainerError");
+        let root = private_dir(volumes.state.as_fd(), "root").map_err(failed)?;
+        let mut dirs = Vec::new();
+        let mut files = Vec::new();
+        for (index, mount) in mounts.iter().enumerate() {
+            let at = |error: Error| error.at(field(index, mount));
+            let volume = volumes.volume(mount).map_err(at)?;
+            let read_only = volume.is_read_only(mount);
+            match volume.open(mount).map_err(at)? {
+                Target::Directory(dir) => dirs.push(MountedDir::new(dir, read_only, &mount.mount_path).map_err(at)?),
+                Target::File(node) => {
+                    let copied = volume.kind == VolumeKind::Files;
+                    files.push(SingleFile::new(index, mount, node, read_only, copied, volume.in_memory).map_err(at)?);
+                }
+            }
+        }
+        let single_files = place_files(volumes, root.dir(), &mut dirs, files)?;
+        for dir in dirs.iter().filter(|dir| dir.guest_path != "/") {
+            // Not where a volume is mounted above it: there it would be hidden.
+            beneath::make_dirs(root.dir(), below_root(&dir.guest_path), Some(0o755)).map_err(failed)?;
+        }
+        if !dirs.iter().any(|dir| dir.guest_path == "/") {
+            let dir = open_dir(root.dir(), c".").map_err(failed)?;
+            dirs.insert(0, MountedDir { dir, read_only: false, guest_path: "/".to_owned() });
+        }
+        Ok(Self { dirs, root, _single_files: single_files })
+    }
+
+    /// What the container sees, `/` first, then in the order of its mounts. A path belongs to the directory with the longest
+    /// guest path above it.
+    pub fn dirs(&self) -> &[MountedDir] {
+        &self.dirs
+    }
+
+    /// Makes a folder in the container's own `/`, such as its `workingDir`; does nothing where a volume is mounted above it.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn make_dir(&self, guest_path: &str) -> Result<()> {
+        let path = normalize(guest_path)?;
+        if self.dirs.iter().any(|dir| dir.guest_path != "/" && is_at_or_below(&path, &dir.guest_path)) {
+            return Ok(());
+        }
+        let made = beneath::make_dirs(self.root.dir(), below_root(&path), Some(0o755));
+        made.map(drop).map_err(|error| config_error(format!("cannot make the folder {path}: {}", explain(&error))))
+    }
+
+    /// How much the container has written into its own `/`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn root_usage(&self) -> Result<super::Usage> {
+        super::usage::measure(self.root.dir(), CONTAINER_ROOT_ENTRIES_MAX)
+            .map_err(|error| Error::io("cannot measure the container's root folder", error))
+    }
+}
+
+/// A mount that is a single file.
+struct SingleFile {
+    field: String,
+    volume: String,
+    node: OwnedFd,
+    read_only: bool,
+    /// Its contents never change, so that a copy is as good as another name.
+    copied: bool,
+    in_memory: bool,
+    /// The folder that holds it in the container.
+    folder: String,
+    name: String,
+}
+
+impl SingleFile {
+    fn new(index: usize, mount: &VolumeMount, node: OwnedFd, read_only: bool, copied: bool, in_memory: bool) -> Result<Self> {
+        let path = normalize(&mount.mount_path)?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if name.is_empty() {
+            return Err(config_error(format!("the volume {:?} has a single file there, which cannot be /", mount.volume)));
+        }
+        let folder = if folder.is_empty() { "/" } else { folder };
+        let field = format!("volumeMounts[{index}].mountPath");
+        let (folder, name, volume) = (folder.to_owned(), name.to_owned(), mount.volume.clone());
+        Ok(Self { field, volume, node, read_only, copied, in_memory, folder, name })
+    }
+
+    fn refuse(&self, why: impl std::fmt::Display) -> Error {
+        let message = format!(
+            "the single file of the volume {:?} cannot be mounted at {}/{}: {why}",
+            self.volume,
+            self.folder_prefix(),
+            self.name
+        );
+        config_error(message).at(&self.field)
+    }
+
+    fn folder_prefix(&self) -> &str {
+        if self.folder == "/" { "" } else { &self.folder }
+    }
+
+    /// Gives the file its name in `dir`.
+    fn place(&self, dir: BorrowedFd<'_>) -> Result<()> {
+        let source = format!("/proc/self/fd/{}", self.node.as_raw_fd());
+        match rustix::fs::linkat(CWD, &source, dir, &self.name, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(()),
+            Err(Errno::XDEV) if self.copied => {
+                copy(&source, dir, &self.name).map_err(|error| self.refuse(error).with_reason("CreateContainerError"))
+            }
+            Err(Errno::XDEV) => Err(self
+                .refuse("it lies on another file system than the pod's own folder")
+                .hint("mount the folder that holds the file, at a folder of its own")),
+            Err(Errno::EXIST) => Err(self.refuse("something is mounted there already")),
+            Err(errno) => Err(self.refuse(errno).hint("mount the folder that holds the file, at a folder of its own")),
+        }
+    }
+}
+
+fn copy(source: &str, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let mut source = File::open(source)?;
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&source)?.st_mode);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    io::copy(&mut source, &mut File::from(target.try_clone()?))?;
+    Ok(rustix::fs::fchmod(&target, mode)?)
+}
+
+/// Gives each file its name; adds the directories for read-only ones to `dirs`, and returns what was made for them.
+fn place_files(
+    volumes: &PodVolumes,
+    root: BorrowedFd<'_>,
+    dirs: &mut Vec<MountedDir>,
+    files: Vec<SingleFile>,
+) -> Result<Vec<PrivateTree>> {
+    let mut folders: BTreeMap<String, Vec<SingleFile>> = BTreeMap::new();
+    for file in files {
+        if let Some(above) = dirs.iter().find(|dir| is_at_or_below(&file.folder, &dir.guest_path)) {
+            let why = format!("a volume is mounted at {}", above.guest_path);
+            return Err(file.refuse(why).hint("choose a mountPath whose folder is not in another mount"));
+        }
+        folders.entry(file.folder.clone()).or_default().push(file);
+    }
+    let mut made = Vec::new();
+    for (folder, files) in folders {
+        let failed =
+            |error: io::Error| Error::io(format!("cannot make the folder {folder}"), error).with_reason("CreateContainerError");
+        let Some(read_only) = files.iter().find(|file| file.read_only) else {
+            let dir = beneath::make_dirs(root, below_root(&folder), Some(0o755)).map_err(failed)?;
+            files.iter().try_for_each(|file| file.place(dir.as_fd()))?;
+            continue;
+        };
+        if folder == "/" {
+            return Err(read_only
+                .refuse("a read-only file needs a folder of its own")
+                .hint(format!("use a mountPath such as /{0}/{0}", read_only.name)));
+        }
+        if let Some(writable) = files.iter().find(|file| !file.read_only) {
+            return Err(writable.refuse("its folder holds a read-only file too").hint("mount it in another folder"));
+        }
+        // A secret must not get a name, or a copy, on a disk.
+        let memory = volumes.memory.as_ref().filter(|_| files.iter().any(|file| file.in_memory));
+        let tree = private_dir(memory.map_or_else(|| volumes.state.as_fd(), PrivateTree::dir), "files").map_err(failed)?;
+        files.iter().try_for_each(|file| file.place(tree.dir()))?;
+        let dir = open_dir(tree.dir(), c".").map_err(failed)?;
+        dirs.push(MountedDir { dir, read_only: true, guest_path: folder });
+        made.push(tree);
+    }
+    Ok(made)
+}
+
+/// A directory with a name that nothing has yet.
+fn private_dir(parent: BorrowedFd<'_>, purpose: &str) -> io::Result<PrivateTree> {
+    PrivateTree::create(parent, &format!("{purpose}-{}", uuid::Uuid::new_v4().simple()))
+}
+
+fn field(index: usize, mount: &VolumeMount) -> String {
+    let field = if mount.sub_path.is_some() { "subPath" } else { "name" };
+    format!("volumeMounts[{index}].{field}")
+}
+
+/// `/a//b/./` as `/a/b`.
+fn normalize(path: &str) -> Result<String> {
+    let wrong = |why: &str| config_error(format!("the mountPath {path:?} {why}"));
+    if !path.starts_with('/') {
+        return Err(wrong("is not absolute"));
+    }
+    let mut normal = String::new();
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." || part.contains('\0') {
+            return Err(wrong("contains .. or a NUL character"));
+        }
+        normal.push('/');
+        normal.push_str(part);
+    }
+    Ok(if normal.is_empty() { "/".to_owned() } else { normal })
+}
+
+fn below_root(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+/// Whether `path` is `above` or lies in it; both normalized.
+fn is_at_or_below(path: &str, above: &str) -> bool {
+    above == "/" || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

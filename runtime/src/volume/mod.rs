@@ -1,0 +1,311 @@
+//! Volumes: from the `volumes` of a pod and the `volumeMounts` of its containers to opened directories.
+//!
+//! ```text
+//! <state>/volumes/cache      emptyDir              ┐
+//! /dev/shm/wasmpod-1000/…    emptyDir in memory,   ├─ PodVolumes ── VolumeMount ──▶ ContainerFiles: one MountedDir a mount,
+//!                            secrets               │   (opened once,                and a private, empty `/`
+//! <state>/volumes/settings   configMap             │    resolved beneath)
+//! /srv/data                  hostPath              ┘
+//! ```
+//!
+//! - Everything is opened once; what a guest gets is that open directory, never a path that is looked up again.
+//! - A `subPath` is resolved beneath its volume, symbolic links included: nothing leads out.
+//! - The folders that hold volumes are private to the user (0700); the volumes themselves have the modes Kubernetes gives them.
+//! - What was made here is removed with [`PodVolumes`] and [`ContainerFiles`]; a `hostPath` never is.
+//!
+//! All of it is blocking file I/O of a few system calls; [`PodVolumes::over_limit`] walks whole volumes and belongs on a thread
+//! that may block.
+
+mod beneath;
+mod container;
+mod files;
+mod host_path;
+mod memory;
+mod tree;
+mod usage;
+
+pub use container::{ContainerFiles, MountedDir};
+pub use usage::{OverLimit, Usage};
+
+use crate::limits::VOLUME_ENTRIES_MAX;
+use crate::pod::spec::{StorageMedium, VolumeMount, VolumeSource, VolumeSpec};
+use crate::{Error, ErrorKind, Result};
+use rustix::fs::{FileType, Mode, OFlags};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use tree::{PrivateTree, is_plain_name, make_dir};
+
+/// The volumes of one pod, ready to be mounted into its containers.
+#[derive(Debug)]
+pub struct PodVolumes {
+    volumes: BTreeMap<String, Volume>,
+    warnings: Vec<VolumeWarning>,
+    /// The pod's own folder, in which container roots are made too.
+    state: OwnedFd,
+    /// Holds the volumes on disk.
+    disk: PrivateTree,
+    /// Holds the volumes in memory, if there are any.
+    memory: Option<PrivateTree>,
+}
+
+/// Something that was not done as the manifest asks, and is not worth failing for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeWarning {
+    /// The volume's name.
+    pub volume: String,
+    /// What was done instead, and why.
+    pub message: String,
+}
+
+impl fmt::Display for VolumeWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "volume {:?}: {}", self.volume, self.message)
+    }
+}
+
+#[derive(Debug)]
+struct Volume {
+    /// The volume itself: a directory, or what a `hostPath` names.
+    node: OwnedFd,
+    kind: VolumeKind,
+    /// Lies on a file system in memory.
+    in_memory: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum VolumeKind {
+    EmptyDir { size_limit_bytes: Option<u64> },
+    HostPath,
+    Files,
+}
+
+/// What a mount turned out to be.
+#[derive(Debug)]
+enum Target {
+    Directory(OwnedFd),
+    File(OwnedFd),
+}
+
+impl PodVolumes {
+    /// Makes, checks and opens every volume of a pod. Files go under `state_dir`, a folder of this pod's own that exists.
+    ///
+    /// # Errors
+    /// Reason `FailedMount`, at the volume's field: a `hostPath` that is not what its type says, a file that cannot be written,
+    /// a `state_dir` in which there are volumes already.
+    pub fn prepare(specs: &[VolumeSpec], state_dir: &Path) -> Result<Self> {
+        Self::prepare_in(specs, state_dir, Path::new(memory::SHARED_MEMORY_DIR))
+    }
+
+    fn prepare_in(specs: &[VolumeSpec], state_dir: &Path, shared_memory: &Path) -> Result<Self> {
+        let failed = |error: io::Error| {
+            Error::io("cannot make a folder for the pod's volumes", error)
+                .at(state_dir.display().to_string())
+                .with_reason("FailedMount")
+        };
+        let state = rustix::fs::open(state_dir, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let state = state.map_err(|errno| failed(errno.into()))?;
+        let disk = PrivateTree::create(state.as_fd(), "volumes").map_err(failed)?;
+        let mut volumes = Self { volumes: BTreeMap::new(), warnings: Vec::new(), state, disk, memory: None };
+        volumes.open_memory(specs, shared_memory);
+        for (index, spec) in specs.iter().enumerate() {
+            let volume = volumes.prepare_volume(spec).map_err(|error| {
+                let field = format!("spec.volumes[{index}]{}", field(&spec.source));
+                error.at(field).with_reason("FailedMount")
+            })?;
+            if volumes.volumes.insert(spec.name.clone(), volume).is_some() {
+                return Err(Error::new(ErrorKind::Conflict, format!("two volumes have the name {:?}", spec.name)));
+            }
+        }
+        Ok(volumes)
+    }
+
+    /// Finds a place in memory if a volume wants one; each that does is named in a warning when there is none.
+    fn open_memory(&mut self, specs: &[VolumeSpec], shared_memory: &Path) {
+        if !specs.iter().any(|spec| wants_memory(&spec.source)) {
+            return;
+        }
+        match memory::private_tree(shared_memory) {
+            Ok(tree) => self.memory = Some(tree),
+            Err(why) => {
+                let warning = |spec: &VolumeSpec| VolumeWarning {
+                    volume: spec.name.clone(),
+                    message: format!("kept on disk, as there is no file system in memory to use: {why}"),
+                };
+                self.warnings.extend(specs.iter().filter(|spec| wants_memory(&spec.source)).map(warning));
+            }
+        }
+    }
+
+    fn prepare_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
+        let name = &spec.name;
+        if !is_plain_name(name) {
+            return Err(Error::invalid(format!("{name:?} is no name for a volume")));
+        }
+        if let VolumeSource::HostPath { path, kind } = &spec.source {
+            let node = host_path::open(name, path, *kind)?;
+            return Ok(Volume { node, kind: VolumeKind::HostPath, in_memory: false });
+        }
+        let memory = self.memory.as_ref().filter(|_| wants_memory(&spec.source));
+        let parent = memory.unwrap_or(&self.disk).dir();
+        let failed = |error: io::Error| Error::io(format!("cannot make the volume {name:?}"), error);
+        let (node, kind) = match &spec.source {
+            VolumeSource::EmptyDir { size_limit_bytes, .. } => {
+                let node = make_dir(parent, name, 0o777).map_err(failed)?;
+                (node, VolumeKind::EmptyDir { size_limit_bytes: *size_limit_bytes })
+            }
+            VolumeSource::Files { files, .. } => {
+                let node = make_dir(parent, name, 0o755).map_err(failed)?;
+                files::write(node.as_fd(), files)?;
+                (node, VolumeKind::Files)
+            }
+            VolumeSource::HostPath { .. } => return Err(Error::internal("a hostPath is not made")),
+        };
+        Ok(Volume { node, kind, in_memory: memory.is_some() })
+    }
+
+    /// What was not done as the manifest asks: to be shown to whoever started the pod.
+    pub fn warnings(&self) -> &[VolumeWarning] {
+        &self.warnings
+    }
+
+    /// Opens the directory that `mount` names, and makes it where only its `subPath` is missing, as kubelet does.
+    /// A `configMap` or `secret` is read-only whatever the mount says.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerConfigError`: there is no such volume, the `subPath` leads out of it or is missing from a
+    /// `configMap` or `secret`, or it is a single file ([`ContainerFiles`] can mount those).
+    pub fn mount(&self, mount: &VolumeMount) -> Result<MountedDir> {
+        let volume = self.volume(mount)?;
+        match volume.open(mount)? {
+            Target::Directory(dir) => MountedDir::new(dir, volume.is_read_only(mount), &mount.mount_path),
+            Target::File(_) => Err(config_error(format!("the volume {:?} has a single file there, not a directory", mount.volume))
+                .hint("mount the folder that holds the file")),
+        }
+    }
+
+    fn volume(&self, mount: &VolumeMount) -> Result<&Volume> {
+        self.volumes.get(&mount.volume).ok_or_else(|| config_error(format!("the pod has no volume {:?}", mount.volume)))
+    }
+
+    /// How much a volume made here holds; `None` for a `hostPath` and for a name that no volume has.
+    ///
+    /// # Errors
+    /// The volume cannot be read.
+    pub fn usage(&self, volume: &str) -> Result<Option<Usage>> {
+        match self.volumes.get(volume) {
+            Some(Volume { node, kind, .. }) if *kind != VolumeKind::HostPath => measure(volume, node.as_fd()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The first `emptyDir` that holds more than its `sizeLimit`: a reason to evict the pod.
+    ///
+    /// # Errors
+    /// A volume cannot be read.
+    pub fn over_limit(&self) -> Result<Option<OverLimit>> {
+        for (name, volume) in &self.volumes {
+            let VolumeKind::EmptyDir { size_limit_bytes: Some(limit_bytes) } = volume.kind else { continue };
+            let used = measure(name, volume.node.as_fd())?;
+            if used.exceeds(limit_bytes) {
+                return Ok(Some(OverLimit { volume: name.clone(), used, limit_bytes }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes everything that was made for the volumes. Dropping them does the same, but only logs what cannot be removed.
+    ///
+    /// # Errors
+    /// What could not be removed; the rest of it stays too.
+    pub fn remove(mut self) -> Result<()> {
+        let failed = |error: io::Error| Error::io("cannot remove the pod's volumes", error);
+        self.volumes.clear();
+        let memory = self.memory.as_mut().map_or(Ok(()), PrivateTree::remove);
+        self.disk.remove().and(memory).map_err(failed)
+    }
+}
+
+impl Volume {
+    fn is_read_only(&self, mount: &VolumeMount) -> bool {
+        mount.read_only || self.kind == VolumeKind::Files
+    }
+
+    fn open(&self, mount: &VolumeMount) -> Result<Target> {
+        let failed = |error: io::Error| {
+            let place = mount.sub_path.as_ref().map(|path| format!(" at subPath {path:?}")).unwrap_or_default();
+            config_error(format!("cannot open the volume {:?}{place}: {}", mount.volume, explain(&error)))
+        };
+        let node = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+            None => self.node.try_clone().map_err(failed)?,
+            Some(path) => match beneath::open(self.node.as_fd(), path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.kind != VolumeKind::Files => {
+                    beneath::make_dirs(self.node.as_fd(), path, None).map_err(failed)?
+                }
+                opened => opened.map_err(failed)?,
+            },
+        };
+        match file_type(node.as_fd()).map_err(failed)? {
+            FileType::Directory => tree::open_dir(node.as_fd(), c".").map(Target::Directory).map_err(failed),
+            FileType::RegularFile => Ok(Target::File(node)),
+            found => Err(config_error(format!("the volume {:?} has {} there", mount.volume, describe(found)))
+                .hint("a WebAssembly container can only be given directories and regular files")),
+        }
+    }
+}
+
+/// Reason `CreateContainerConfigError`: the volume is there, but not as the container wants it.
+fn config_error(message: impl Into<String>) -> Error {
+    Error::invalid(message).with_reason("CreateContainerConfigError")
+}
+
+fn measure(name: &str, dir: BorrowedFd<'_>) -> Result<Usage> {
+    usage::measure(dir, VOLUME_ENTRIES_MAX).map_err(|error| Error::io(format!("cannot measure the volume {name:?}"), error))
+}
+
+fn wants_memory(source: &VolumeSource) -> bool {
+    matches!(source, VolumeSource::EmptyDir { medium: StorageMedium::Memory, .. } | VolumeSource::Files { sensitive: true, .. })
+}
+
+/// The field of a volume that says where its files come from.
+fn field(source: &VolumeSource) -> &'static str {
+    match source {
+        VolumeSource::EmptyDir { .. } => ".emptyDir",
+        VolumeSource::HostPath { .. } => ".hostPath",
+        VolumeSource::Files { sensitive: true, .. } => ".secret",
+        VolumeSource::Files { sensitive: false, .. } => ".configMap",
+    }
+}
+
+fn file_type(node: BorrowedFd<'_>) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(node)?.st_mode))
+}
+
+/// What a file is, for messages.
+fn describe(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "a directory",
+        FileType::RegularFile => "a regular file",
+        FileType::Symlink => "a symbolic link",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        FileType::BlockDevice => "a block device",
+        FileType::Fifo => "a named pipe",
+        FileType::Unknown => "something of an unknown kind",
+    }
+}
+
+/// The operating system's answer, in the terms of volumes where those are clearer.
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::CrossesDevices => "it leads out of the volume".to_owned(),
+        io::ErrorKind::NotFound => "there is no such file in it".to_owned(),
+        io::ErrorKind::NotADirectory => "part of that path is not a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,448 @@
+//! What core modules can import: preview 1 and WasmEdge's socket functions.
+
+use super::descriptors::{Descriptor, Standard};
+use super::errno::{Errno, answer};
+use super::guest::Guest;
+use super::sockets::{Socket, SocketDescriptor};
+use super::wasmedge::{AddressOut, PortOut};
+use super::{FDFLAG_NONBLOCK, MODULE};
+use crate::wasi::HasWasi;
+use std::fmt;
+use wasmtime::{Caller, Engine, ExternType, InstancePre, Linker, Module, Result};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::wasi_snapshot_preview1 as upstream;
+
+/// Makes core modules ready to be instantiated; made once an engine.
+pub struct CoreLinker<T: 'static> {
+    linker: Linker<T>,
+}
+
+impl<T: 'static> fmt::Debug for CoreLinker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoreLinker").finish_non_exhaustive()
+    }
+}
+
+impl<T: HasWasi> CoreLinker<T> {
+    /// The imports of every core module on `engine`.
+    ///
+    /// # Errors
+    /// None in practice: only if a function were defined twice.
+    pub fn new(engine: &Engine) -> Result<Self> {
+        let mut linker = Linker::new(engine);
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |data: &mut T| &mut data.wasi().host)?;
+        linker.allow_shadowing(true);
+        add_file_functions(&mut linker)?;
+        add_path_functions(&mut linker)?;
+        add_descriptor_functions(&mut linker)?;
+        add_socket_functions(&mut linker)?;
+        add_wasmedge_functions(&mut linker)?;
+        Ok(Self { linker })
+    }
+
+    /// Links `module`.
+    ///
+    /// # Errors
+    /// When it imports something that is not here.
+    pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
+        if is_of_today(module) {
+            return self.linker.instantiate_pre(module);
+        }
+        let mut linker = self.linker.clone();
+        linker.allow_shadowing(true);
+        add_older_forms(&mut linker, module)?;
+        linker.instantiate_pre(module)
+    }
+}
+
+/// Whether `module` expects its ports to be open when it starts: it uses sockets, and has no way to open them itself.
+pub fn wants_listeners(module: &Module) -> bool {
+    let imports = |name: &str| module.imports().any(|import| import.module() == MODULE && import.name() == name);
+    (imports("sock_accept") || imports("sock_recv")) && !imports("sock_open")
+}
+
+/// How many parameters `module` thinks a function has.
+fn parameters(module: &Module, name: &str) -> Option<usize> {
+    let import = module.imports().find(|import| import.module() == MODULE && import.name() == name)?;
+    match import.ty() {
+        ExternType::Func(function) => Some(function.params().len()),
+        _ => None,
+    }
+}
+
+/// The functions that exist with different parameters, and how many the forms in the linker have.
+const FORMS: [(&str, usize); 4] = [("sock_accept", 3), ("sock_getlocaladdr", 4), ("sock_getpeeraddr", 4), ("sock_recv_from", 8)];
+
+fn is_of_today(module: &Module) -> bool {
+    FORMS.iter().all(|(name, usual)| parameters(module, name).is_none_or(|parameters| parameters == *usual))
+}
+
+/// Defines a function of the guest's call: `|guest, (parameters)| result`.
+macro_rules! define {
+    ($linker:ident, $name:literal, async |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
+        $linker.func_wrap_async(MODULE, $name, |mut caller: Caller<'_, T>, ($($arg,)*): ($($type,)*)| {
+            Box::new(async move {
+                #[allow(unused_mut, reason = "not every function changes something")]
+                let mut $guest = Guest::new(&mut caller)?;
+                Ok(answer($body))
+            })
+        })?
+    };
+    ($linker:ident, $name:literal, |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
+        $linker.func_wrap(MODULE, $name, |mut caller: Caller<'_, T>, $($arg: $type),*| -> Result<i32> {
+            let mut $guest = Guest::new(&mut caller)?;
+            Ok(answer($body))
+        })?
+    };
+}
+
+/// Defines a function of wasmtime-wasi's, called with its own number for the descriptors in the brackets; `otherwise` is what a guest
+/// hears about a socket.
+macro_rules! delegate {
+    ($linker:ident, $name:ident, [$($fd:ident),+], ($($arg:ident: $type:ty),+), otherwise $errno:ident $(, $await:ident)?) => {
+        $linker.func_wrap_async(MODULE, stringify!($name), |mut caller: Caller<'_, T>, ($($arg,)+): ($($type,)+)| {
+            Box::new(async move {
+                let mut guest = Guest::new(&mut caller)?;
+                $(
+                    let $fd = match guest.upstream_fd($fd, Errno::$errno) {
+                        Ok(fd) => fd,
+                        Err(errno) => return Ok(errno as i32),
+                    };
+                )+
+                let (mut memory, host) = guest.upstream();
+                upstream::$name(host, &mut memory, $($arg),+)$(.$await)?
+            })
+        })?
+    };
+}
+
+impl<T: HasWasi> Guest<'_, '_, T> {
+    fn upstream_fd(&mut self, fd: i32, otherwise: Errno) -> Result<i32, Errno> {
+        Ok(self.state().descriptors.upstream(fd.cast_unsigned(), otherwise)?.cast_signed())
+    }
+}
+
+/// The functions on open files and directories.
+fn add_file_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
+    delegate!(linker, fd_advise, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Spipe, await);
+    delegate!(linker, fd_allocate, [a], (a: i32, b: i64, c: i64), otherwise Spipe);
+    delegate!(linker, fd_datasync, [a], (a: i32), otherwise Inval, await);
+    delegate!(linker, fd_fdstat_set_rights, [a], (a: i32, b: i64, c: i64), otherwise Notsup);
+    delegate!(linker, fd_filestat_set_size, [a], (a: i32, b: i64), otherwise Inval, await);
+    delegate!(linker, fd_filestat_set_times, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Inval, await);
+    delegate!(linker, fd_pread, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
+    delegate!(linker, fd_prestat_get, [a], (a: i32, b: i32), otherwise Badf);
+    delegate!(linker, fd_prestat_dir_name, [a], (a: i32, b: i32, c: i32), otherwise Badf);
+    delegate!(linker, fd_pwrite, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
+    delegate!(linker, fd_readdir, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Notdir, await);
+    delegate!(linker, fd_seek, [a], (a: i32, b: i64, c: i32, d: i32), otherwise Spipe, await);
+    delegate!(linker, fd_sync, [a], (a: i32), otherwise Inval, await);
+    delegate!(linker, fd_tell, [a], (a: i32, b: i32), otherwise Spipe);
+    Ok(())
+}
+
+/// The functions on paths below a directory.
+fn add_path_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
+    delegate!(linker, path_create_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    delegate!(linker, path_filestat_get, [a], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
+    delegate!(linker, path_filestat_set_times, [a], (a: i32, b: i32, c: i32, d: i32, e: i64, f: i64, g: i32), otherwise Notdir, await);
+    delegate!(linker, path_link, [a, e], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32, g: i32), otherwise Notdir, await);
+    delegate!(linker, path_readlink, [a], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
+    delegate!(linker, path_remove_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    delegate!(linker, path_rename, [a, d], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
+    delegate!(linker, path_symlink, [c], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
+    delegate!(linker, path_unlink_file, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    linker.func_wrap_async(
+        MODULE,
+        "path_open",
+        |mut caller: Caller<'_, T>, (fd, a, b, c, d, e, f, g, fd_out): (i32, i32, i32, i32, i32, i64, i64, i32, i32)| {
+            Box::new(async move {
+                let mut guest = Guest::new(&mut caller)?;
+                let fd = match guest.reserve(fd_out.cast_unsigned()).and_then(|()| guest.upstream_fd(fd, Errno::Notdir)) {
+                    Ok(fd) => fd,
+                    Err(errno) => return Ok(errno as i32),
+                };
+                let (mut memory, host) = guest.upstream();
+                match upstream::path_open(host, &mut memory, fd, a, b, c, d, e, f, g, fd_out).await? {
+                    0 => Ok(answer(guest.number(fd_out.cast_unsigned()))),
+                    errno => Ok(errno),
+                }
+            })
+        },
+    )?;
+    Ok(())
+}
+
+impl<T: HasWasi> Guest<'_, '_, T> {
+    /// Makes sure that a new file can be told to the guest. Otherwise it would stay open, with no number for anybody.
+    fn reserve(&mut self, fd_out: u32) -> Result<(), Errno> {
+        if !fd_out.is_multiple_of(4) {
+            return Err(Errno::Inval);
+        }
+        self.memory().u32(fd_out)?;
+        self.state().descriptors.reserve()
+    }
+
+    /// Replaces wasmtime-wasi's number of a new file by one of ours.
+    fn number(&mut self, fd_out: u32) -> Result<(), Errno> {
+        let (mut memory, state) = self.parts();
+        let fd = state.descriptors.insert(Descriptor::File(memory.u32(fd_out)?))?;
+        memory.put_u32(fd_out, fd)
+    }
+
+    /// `fd_close`, and the end of what `fd_renumber` replaces.
+    async fn close(&mut self, descriptor: Descriptor) -> Result<i32> {
+        match descriptor {
+            Descriptor::File(fd) | Descriptor::Standard { upstream: fd, .. } => {
+                let (mut memory, host) = self.upstream();
+                upstream::fd_close(host, &mut memory, fd.cast_signed()).await
+            }
+            Descriptor::Socket(_) => Ok(0),
+        }
+    }
+}
+
+/// What a descriptor is, for the functions on all kinds of them.
+enum Kind {
+    Standard(Standard, bool),
+    Socket,
+    File(i32),
+}
+
+impl<T: HasWasi> Guest<'_, '_, T> {
+    fn kind(&mut self, fd: u32) -> Result<Kind, Errno> {
+        Ok(match self.state().descriptors.get(fd)? {
+            Descriptor::Standard { stream, nonblocking, .. } => Kind::Standard(*stream, *nonblocking),
+            Descriptor::Socket(_) => Kind::Socket,
+            Descriptor::File(fd) => Kind::File(fd.cast_signed()),
+        })
+    }
+
+    async fn fd_read(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
+        let result = match self.kind(fd) {
+            Ok(Kind::File(fd)) => {
+                let (mut memory, host) = self.upstream();
+                let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
+                return upstream::fd_read(host, &mut memory, fd, buffers, count, out).await;
+            }
+            Ok(Kind::Socket) => self.receive(fd, buffers, count, 0).await.map(|received| received.length),
+            Ok(Kind::Standard(Standard::Input, nonblocking)) => {
+                let input = self.state().stdin.clone();
+                self.read_input(input, nonblocking, buffers, count).await
+            }
+            Ok(Kind::Standard(..)) => Err(Errno::Badf),
+            Err(errno) => Err(errno),
+        };
+        Ok(answer(result.and_then(|length| self.memory().put_length(length_out, length))))
+    }
+
+    async fn fd_write(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
+        let result = match self.kind(fd) {
+            Ok(Kind::File(fd)) => {
+                let (mut memory, host) = self.upstream();
+                let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
+                return upstream::fd_write(host, &mut memory, fd, buffers, count, out).await;
+            }
+            Ok(Kind::Socket) => self.send(fd, buffers, count, None).await,
+            Ok(Kind::Standard(Standard::Input, _)) => Err(Errno::Badf),
+            Ok(Kind::Standard(stream, nonblocking)) => {
+                let state = self.state();
+                let output = if stream == Standard::Output { state.stdout.clone() } else { state.stderr.clone() };
+                self.write_output(output, nonblocking, buffers, count).await
+            }
+            Err(errno) => Err(errno),
+        };
+        Ok(answer(result.and_then(|length| self.memory().put_length(length_out, length))))
+    }
+
+    /// `fd_fdstat_get`: of a socket all is ours, of a standard stream the flags.
+    async fn fd_fdstat_get(&mut self, fd: u32, out: u32) -> Result<i32> {
+        let kind = self.kind(fd);
+        let upstream_fd = match &kind {
+            Err(errno) => return Ok(*errno as i32),
+            Ok(Kind::Socket) => return Ok(answer(self.socket_fdstat(fd, out))),
+            Ok(Kind::File(fd)) => *fd,
+            Ok(Kind::Standard(..)) => self.upstream_fd(fd.cast_signed(), Errno::Badf).unwrap_or_default(),
+        };
+        let (mut memory, host) = self.upstream();
+        let result = upstream::fd_fdstat_get(host, &mut memory, upstream_fd, out.cast_signed()).await?;
+        match kind {
+            Ok(Kind::Standard(_, true)) if result == 0 => {
+                Ok(answer(out.checked_add(2).ok_or(Errno::Fault).and_then(|at| self.memory().put_u16(at, FDFLAG_NONBLOCK))))
+            }
+            _ => Ok(result),
+        }
+    }
+
+    fn socket_fdstat(&mut self, fd: u32, out: u32) -> Result<(), Errno> {
+        // What a socket may do: read, write, set flags, be told about, be polled, be shut down, accept.
+        const RIGHTS: u64 = 1 << 1 | 1 << 3 | 1 << 6 | 1 << 21 | 1 << 27 | 1 << 28 | 1 << 29;
+        let (mut memory, state) = self.parts();
+        let socket = state.descriptors.socket(fd)?;
+        let flags = if socket.nonblocking { FDFLAG_NONBLOCK } else { 0 };
+        let words = [u64::from(file_type(socket)) | u64::from(flags) << 16, RIGHTS, RIGHTS];
+        memory.put(out, words.map(u64::to_le_bytes).as_flattened())
+    }
+
+    async fn fd_fdstat_set_flags(&mut self, fd: u32, flags: u32) -> Result<i32> {
+        let descriptor = self.state().descriptors.get_mut(fd);
+        let nonblocking = match descriptor {
+            Err(errno) => return Ok(errno as i32),
+            Ok(Descriptor::File(fd)) => {
+                let fd = fd.cast_signed();
+                let (mut memory, host) = self.upstream();
+                return upstream::fd_fdstat_set_flags(host, &mut memory, fd, flags.cast_signed());
+            }
+            Ok(Descriptor::Standard { nonblocking, .. }) => nonblocking,
+            Ok(Descriptor::Socket(socket)) => &mut socket.nonblocking,
+        };
+        if flags & !u32::from(FDFLAG_NONBLOCK) != 0 {
+            return Ok(Errno::Inval as i32);
+        }
+        *nonblocking = flags != 0;
+        Ok(0)
+    }
+
+    async fn fd_filestat_get(&mut self, fd: u32, out: u32) -> Result<i32> {
+        let fd = match self.kind(fd) {
+            Err(errno) => return Ok(errno as i32),
+            Ok(Kind::Socket) => return Ok(answer(self.socket_filestat(fd, out))),
+            Ok(Kind::File(fd)) => fd,
+            Ok(Kind::Standard(..)) => self.upstream_fd(fd.cast_signed(), Errno::Badf).unwrap_or_default(),
+        };
+        let (mut memory, host) = self.upstream();
+        upstream::fd_filestat_get(host, &mut memory, fd, out.cast_signed()).await
+    }
+
+    fn socket_filestat(&mut self, fd: u32, out: u32) -> Result<(), Errno> {
+        let (mut memory, state) = self.parts();
+        let file_type = file_type(state.descriptors.socket(fd)?);
+        // Device, inode, type, links, size and three times, 8 bytes each.
+        let words = [0, 0, u64::from(file_type), 1, 0, 0, 0, 0];
+        memory.put(out, words.map(u64::to_le_bytes).as_flattened())
+    }
+}
+
+/// `filetype`.
+fn file_type(socket: &SocketDescriptor) -> u8 {
+    match socket.socket {
+        Socket::Udp(_) => 5,
+        Socket::Tcp(_) => 6,
+    }
+}
+
+/// The functions on descriptors of every kind.
+fn add_descriptor_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
+    linker.func_wrap_async(MODULE, "fd_read", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
+        Box::new(async move { Guest::new(&mut caller)?.fd_read(fd, buffers, count, out).await })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_write", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
+        Box::new(async move { Guest::new(&mut caller)?.fd_write(fd, buffers, count, out).await })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_close", |mut caller: Caller<'_, T>, (fd,): (u32,)| {
+        Box::new(async move {
+            let mut guest = Guest::new(&mut caller)?;
+            match guest.state().descriptors.remove(fd) {
+                Ok(descriptor) => guest.close(descriptor).await,
+                Err(errno) => Ok(errno as i32),
+            }
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_renumber", |mut caller: Caller<'_, T>, (from, to): (u32, u32)| {
+        Box::new(async move {
+            let mut guest = Guest::new(&mut caller)?;
+            match guest.state().descriptors.renumber(from, to) {
+                Ok(Some(replaced)) => guest.close(replaced).await,
+                Ok(None) => Ok(0),
+                Err(errno) => Ok(errno as i32),
+            }
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_fdstat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
+        Box::new(async move { Guest::new(&mut caller)?.fd_fdstat_get(fd, out).await })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_fdstat_set_flags", |mut caller: Caller<'_, T>, (fd, flags): (u32, u32)| {
+        Box::new(async move { Guest::new(&mut caller)?.fd_fdstat_set_flags(fd, flags).await })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_filestat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
+        Box::new(async move { Guest::new(&mut caller)?.fd_filestat_get(fd, out).await })
+    })?;
+    define!(linker, "poll_oneoff", async |guest, (input: u32, output: u32, count: u32, out: u32)| {
+        guest.poll_oneoff(input, output, count, out).await
+    });
+    // wasmtime-wasi traps at a status of 126 and above; Kubernetes shows every one.
+    linker.func_wrap(MODULE, "proc_exit", |status: i32| -> Result<()> { Err(I32Exit(status).into()) })?;
+    Ok(())
+}
+
+/// Preview 1's own functions on sockets.
+fn add_socket_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
+    define!(linker, "sock_accept", async |guest, (fd: u32, flags: u32, out: u32)| guest.sock_accept(fd, flags, out).await);
+    define!(linker, "sock_recv", async |guest, (fd: u32, buffers: u32, count: u32, flags: u32, length: u32, flags_out: u32)| {
+        guest.sock_recv(fd, (buffers, count), flags, (length, flags_out)).await
+    });
+    define!(linker, "sock_send", async |guest, (fd: u32, buffers: u32, count: u32, _flags: u32, length: u32)| {
+        guest.sock_send(fd, (buffers, count), None, length).await
+    });
+    define!(linker, "sock_shutdown", |guest, (fd: u32, how: u32)| guest.sock_shutdown(fd, how));
+    Ok(())
+}
+
+/// WasmEdge's functions, those with several forms in today's.
+fn add_wasmedge_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
+    define!(linker, "sock_open", |guest, (family: u32, kind: u32, out: u32)| guest.sock_open(family, kind, out));
+    define!(linker, "sock_bind", |guest, (fd: u32, address: u32, port: u32)| guest.sock_bind(fd, address, port));
+    define!(linker, "sock_listen", |guest, (fd: u32, backlog: i32)| guest.sock_listen(fd, backlog));
+    define!(linker, "sock_connect", async |guest, (fd: u32, address: u32, port: u32)| guest.sock_connect(fd, address, port).await);
+    define!(linker, "sock_recv_from", async |guest,
+        (fd: u32, buffers: u32, count: u32, address: u32, flags: u32, port: u32, length: u32, flags_out: u32)| {
+        let from = AddressOut { address, family: None, port: Some(PortOut::U16(port)) };
+        guest.sock_recv_from(fd, (buffers, count), flags, from, (length, flags_out)).await
+    });
+    define!(linker, "sock_send_to", async |guest,
+        (fd: u32, buffers: u32, count: u32, address: u32, port: u32, _flags: u32, length: u32)| {
+        guest.sock_send_to(fd, (buffers, count), (address, port), length).await
+    });
+    define!(linker, "sock_getlocaladdr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
+        guest.sock_getlocaladdr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
+    });
+    define!(linker, "sock_getpeeraddr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
+        guest.sock_getpeeraddr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
+    });
+    define!(linker, "sock_getsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
+        guest.sock_getsockopt(fd, level, name, value, size)
+    });
+    define!(linker, "sock_setsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
+        guest.sock_setsockopt(fd, level, name, value, size)
+    });
+    define!(linker, "sock_getaddrinfo", async |guest,
+        (node: u32, node_length: u32, service: u32, service_length: u32, hints: u32, result: u32, length_max: u32, length: u32)| {
+        guest.sock_getaddrinfo((node, node_length), (service, service_length), hints, (result, length_max), length).await
+    });
+    Ok(())
+}
+
+/// The other forms, for each function that `module` imports in one.
+fn add_older_forms<T: HasWasi>(linker: &mut Linker<T>, module: &Module) -> Result<()> {
+    if parameters(module, "sock_accept") == Some(2) {
+        define!(linker, "sock_accept", async |guest, (fd: u32, out: u32)| guest.sock_accept(fd, 0, out).await);
+    }
+    if parameters(module, "sock_getlocaladdr") == Some(3) {
+        define!(linker, "sock_getlocaladdr", |guest, (fd: u32, address: u32, port: u32)| {
+            guest.sock_getlocaladdr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
+        });
+    }
+    if parameters(module, "sock_getpeeraddr") == Some(3) {
+        define!(linker, "sock_getpeeraddr", |guest, (fd: u32, address: u32, port: u32)| {
+            guest.sock_getpeeraddr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
+        });
+    }
+    if parameters(module, "sock_recv_from") == Some(7) {
+        define!(linker, "sock_recv_from", async |guest,
+            (fd: u32, buffers: u32, count: u32, address: u32, flags: u32, length: u32, flags_out: u32)| {
+            let from = AddressOut { address, family: None, port: None };
+            guest.sock_recv_from(fd, (buffers, count), flags, from, (length, flags_out)).await
+        });
+    }
+    Ok(())
+}

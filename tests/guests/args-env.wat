@@ -1,0 +1,30 @@
+;; Prints its arguments, then its environment, one a line.
+(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 4)
+  ;; Strings lie at 65536, one after the other, each ended by a zero: with newlines for the zeros they are ready to print.
+  (func $print (param $bytes i32)
+    (local $at i32)
+    (local $end i32)
+    (local.set $at (i32.const 65536))
+    (local.set $end (i32.add (local.get $at) (local.get $bytes)))
+    (loop $zeros
+      (if (i32.lt_u (local.get $at) (local.get $end))
+        (then
+          (if (i32.eqz (i32.load8_u (local.get $at))) (then (i32.store8 (local.get $at) (i32.const 10))))
+          (local.set $at (i32.add (local.get $at) (i32.const 1)))
+          (br $zeros))))
+    (i32.store (i32.const 8) (i32.const 65536))
+    (i32.store (i32.const 12) (local.get $bytes))
+    (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16))))
+  (func (export "_start")
+    (drop (call $args_sizes_get (i32.const 0) (i32.const 4)))
+    (drop (call $args_get (i32.const 64) (i32.const 65536)))
+    (call $print (i32.load (i32.const 4)))
+    (drop (call $environ_sizes_get (i32.const 0) (i32.const 4)))
+    (drop (call $environ_get (i32.const 64) (i32.const 65536)))
+    (call $print (i32.load (i32.const 4)))))

@@ -1,0 +1,121 @@
+//! Pods in this process, by the library: for what cannot be seen from outside the program.
+
+use super::{Folder, shared_cache};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use wasmpod::container::Program;
+use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
+use wasmpod::image::{self, ImageReference};
+use wasmpod::log::{LogSink, LogWriter, Stream, deliver, pipe};
+use wasmpod::manifest::{LowerContext, Manifest};
+use wasmpod::net::AddressPool;
+use wasmpod::pod::backoff::BackoffPolicy;
+use wasmpod::pod::state::{Attempt, ContainerIndex};
+use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, Sandbox, SandboxConfig};
+
+/// The one engine of this process.
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        let compiler = Compiler::Program(env!("CARGO_BIN_EXE_wasmpod-compile").into());
+        Engine::new(EngineConfig {
+            mode: EngineMode::Run,
+            cache_dir: shared_cache(),
+            compiler,
+            compile_limits: CompileLimits::STANDARD,
+            on_compile: None,
+            guest_threads: None,
+        })
+        .unwrap()
+    })
+}
+
+/// The addresses of all pods of this process.
+fn addresses() -> &'static AddressPool {
+    static POOL: OnceLock<AddressPool> = OnceLock::new();
+    POOL.get_or_init(AddressPool::new)
+}
+
+/// A pod that runs, and what its containers printed so far.
+pub struct TestPod {
+    pub pod: Pod,
+    output: Arc<Captured>,
+    _folder: Folder,
+}
+
+impl TestPod {
+    /// Starts the one pod of `manifest`, whose images are files of `folder`.
+    pub async fn start(folder: Folder, manifest: &str) -> Self {
+        let manifest = Manifest::parse(manifest, "test").unwrap();
+        let pod_addresses = addresses().take().unwrap();
+        let pod = manifest.lower(|_| LowerContext::new("uid")).unwrap().remove(0);
+        let mut images = Vec::new();
+        for container in &pod.spec.containers {
+            images.push(load(&container.image, folder.path()).await);
+        }
+        let config = SandboxConfig {
+            engine: engine().clone(),
+            addresses: pod_addresses,
+            state_dir: folder.path().to_path_buf(),
+            publish: Vec::new(),
+            stdin: None,
+        };
+        let sandbox = Sandbox::prepare(pod.spec, config).await.unwrap();
+        let output = Arc::new(Captured::default());
+        let backoff = BackoffPolicy::KUBELET.with_initial(Duration::from_millis(10));
+        let config = PodConfig { sandbox, images, backoff, output: Arc::clone(&output) as _, host_ips: Vec::new() };
+        Self { pod: Pod::start(config).unwrap(), output, _folder: folder }
+    }
+
+    /// Everything that a container printed so far, all its runs together.
+    pub fn printed(&self, container: usize) -> String {
+        let texts = self.output.texts.lock().unwrap();
+        texts.get(&container).map(|text| String::from_utf8_lossy(&text.lock().unwrap()).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until a container has printed `text`.
+    pub async fn prints(&self, container: usize, text: &str) {
+        while !self.printed(container).contains(text) {
+            assert!(!self.pod.state().is_finished(), "ended without printing {text:?}: {:?}", self.printed(container));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+async fn load(image: &str, base: &Path) -> ContainerImage {
+    let reference = ImageReference::parse(image, Some(base)).unwrap();
+    let contents = image::load(&reference).unwrap();
+    let artifact = engine().load(image, contents.bytes).await.unwrap();
+    ContainerImage {
+        program: Program::link(&artifact).unwrap(),
+        id: format!("sha256:{}", contents.digest),
+        entrypoint: image.to_owned(),
+    }
+}
+
+/// The output of a pod, kept in memory.
+#[derive(Default)]
+struct Captured {
+    texts: Mutex<BTreeMap<usize, Arc<Mutex<Vec<u8>>>>>,
+}
+
+impl ContainerOutput for Captured {
+    fn open(&self, container: ContainerIndex, _attempt: Attempt) -> LogWriter {
+        let (writer, reader) = pipe();
+        let mut sink = Text(Arc::clone(self.texts.lock().unwrap().entry(container.0).or_default()));
+        tokio::spawn(async move { deliver(reader, &mut sink).await });
+        writer
+    }
+}
+
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl LogSink for Text {
+    fn chunk(&mut self, _stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(())
+    }
+}
