@@ -14,7 +14,9 @@ use crate::volume::{ContainerFiles, PodVolumes};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
 use std::fmt;
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -81,7 +83,11 @@ impl Sandbox {
     /// A volume that cannot be made (reason `FailedMount`), a port of the machine that is taken
     /// ([`Conflict`](crate::ErrorKind::Conflict)).
     pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
-        let state_dir = tempfile::Builder::new().prefix("wasmpod-").tempdir_in(&config.state_dir);
+        let state_dir = tempfile::Builder::new()
+            .prefix("wasmpod-")
+            // What lies in it is the pod's, and may be its secrets.
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(&config.state_dir);
         let state_dir = state_dir.map_err(|error| {
             Error::io("cannot make a directory for the pod", error)
                 .at(config.state_dir.display().to_string())
@@ -171,8 +177,7 @@ impl Sandbox {
         output: &LogWriter,
     ) -> Result<ContainerConfig> {
         let spec = self.spec.containers.get(index.0).ok_or_else(|| Error::internal("the pod has no such container"))?;
-        let within = |error: Error| error.within(&format!("container {}", spec.name));
-        let files = ContainerFiles::prepare(&self.volumes, &spec.mounts).map_err(within)?;
+        let files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
         if let Some(dir) = &spec.working_dir {
             files.make_dir(dir)?;
         }

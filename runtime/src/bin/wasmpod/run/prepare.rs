@@ -59,7 +59,8 @@ pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>
             publish: publish.next().unwrap_or_default(),
             stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };
-        let sandbox = Sandbox::prepare(pod.spec, config).await?;
+        let pod_name = format!("pod {}", pod.spec.name);
+        let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(|error| error.within(&pod_name))?;
         sandbox.warnings().for_each(|warning| report::warn(&warning));
         for chosen in sandbox.published().iter().filter(|_| args.publish.iter().any(|publish| publish.host_port == 0)) {
             report::note(&format!("published on {}", chosen.address()));
