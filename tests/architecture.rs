@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pod::backoff", &["error", "limits"]),
     ("pod::status", &["error", "limits", "net", "pod::spec", "pod::state", "pod::backoff"]),
     ("manifest", &["error", "limits", "net", "pod::spec"]),
-    ("image", &["error", "limits"]),
+    ("image", &["error", "limits", "pod::spec"]),
     ("volume", &["error", "limits", "pod::spec"]),
     ("engine", &["error", "limits"]),
     ("wasi", &["error", "limits", "net", "log", "pod::spec"]),
@@ -30,7 +30,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_io", &["wasi"]),
     ("wasmtime_wasi_http", &["container", "wasi"]),
     ("wiggle", &["wasi"]),
-    ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "log"]),
+    ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "log", "image"]),
 ];
 
 #[test]

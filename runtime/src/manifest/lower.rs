@@ -9,7 +9,7 @@ use super::{LowerContext, LoweredPod, Manifest, names, volumes};
 use crate::limits::POD_EXPANDED_BYTES_MAX;
 use crate::net::EgressPolicy;
 use crate::pod::spec::{
-    ContainerPort, ContainerRole, ContainerSpec, HostAlias, HostPathType, PodSpec, Protocol, RestartPolicy, VolumeMount,
+    ContainerPort, ContainerRole, ContainerSpec, HostAlias, HostPathType, PodSpec, Protocol, QosClass, RestartPolicy, VolumeMount,
 };
 use crate::{ErrorKind, Result};
 use k8s_openapi::ByteString;
@@ -256,6 +256,8 @@ fn pod_spec(around: &Surroundings<'_>, allowance: &mut Allowance, problems: &mut
         active_deadline: seconds(spec.active_deadline_seconds),
         containers: containers(spec, around, allowance, problems)?,
         volumes,
+        pull_secrets: Vec::new(),
+        qos_class: QosClass::BestEffort,
     })
 }
 
@@ -314,9 +316,6 @@ fn container(
     let memory = container.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
     let memory = memory.and_then(|limit| limit.0.parse::<Quantity>().ok()).and_then(|limit| u64::try_from(limit.units()).ok());
     Ok(ContainerSpec {
-        name: container.name.clone(),
-        role,
-        image: container.image.clone().unwrap_or_default(),
         command,
         args,
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
@@ -325,6 +324,7 @@ fn container(
         // A limit of zero is none, as it is for a kubelet.
         memory_limit_bytes: memory.filter(|bytes| *bytes > 0),
         env: variables.into_list(),
+        ..ContainerSpec::new(&container.name, role, container.image.as_deref().unwrap_or_default())
     })
 }
 

@@ -39,6 +39,37 @@ pub struct PodSpec {
     pub volumes: Vec<VolumeSpec>,
     /// What of the outside world the pod may reach.
     pub egress: EgressPolicy,
+    /// `spec.imagePullSecrets`, resolved: what opens the registries of the pod's images.
+    pub pull_secrets: Vec<PullSecret>,
+    /// `status.qosClass`.
+    pub qos_class: QosClass,
+}
+
+/// `status.qosClass`: what the requests and limits of all containers come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QosClass {
+    /// Every container has limits for CPU and memory, and requests that equal them.
+    Guaranteed,
+    /// Some container has a request or a limit.
+    Burstable,
+    /// None has any.
+    BestEffort,
+}
+
+/// One entry of `spec.imagePullSecrets`: credentials for registries.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PullSecret {
+    /// The Secret's name.
+    pub name: String,
+    /// Its `.dockerconfigjson`: JSON in the form of docker's `config.json`.
+    pub docker_config: Vec<u8>,
+}
+
+impl std::fmt::Debug for PullSecret {
+    /// The name alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullSecret").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// `spec.restartPolicy`: which ended containers are started again.
@@ -86,6 +117,151 @@ pub struct ContainerSpec {
     pub mounts: Vec<VolumeMount>,
     /// `resources.limits.memory` in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// `resources.limits.cpu` in thousandths of a processor.
+    pub cpu_limit_millicores: Option<u64>,
+    /// `resources.limits.ephemeral-storage` in bytes.
+    pub ephemeral_storage_limit_bytes: Option<u64>,
+    /// `imagePullPolicy`, with its default.
+    pub image_pull_policy: PullPolicy,
+    /// `restartPolicy` of an ordinary or init container, where it overrides the pod's; a sidecar's is in its role.
+    pub restart_policy: Option<RestartPolicy>,
+    /// `restartPolicyRules`: the first that fits decides.
+    pub restart_rules: Vec<RestartRule>,
+    /// `startupProbe`.
+    pub startup_probe: Option<Probe>,
+    /// `livenessProbe`.
+    pub liveness_probe: Option<Probe>,
+    /// `readinessProbe`.
+    pub readiness_probe: Option<Probe>,
+    /// `lifecycle.postStart`.
+    pub post_start: Option<Hook>,
+    /// `lifecycle.preStop`.
+    pub pre_stop: Option<Hook>,
+    /// `terminationMessagePath`: a file in the container.
+    pub termination_message_path: String,
+    /// `terminationMessagePolicy`.
+    pub termination_message_policy: TerminationMessagePolicy,
+}
+
+/// `imagePullPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Ask the registry at each start which image the reference names.
+    Always,
+    /// Ask only when the image is not here.
+    IfNotPresent,
+    /// Never ask.
+    Never,
+}
+
+/// One entry of `restartPolicyRules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartRule {
+    /// What happens when the container exits with a fitting status.
+    pub action: RestartRuleAction,
+    /// Which statuses fit.
+    pub exit_codes: ExitCodes,
+}
+
+/// `restartPolicyRules[].action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartRuleAction {
+    /// Restart the container.
+    Restart,
+    /// Restart every container of the pod, init containers included.
+    RestartAllContainers,
+}
+
+/// `restartPolicyRules[].exitCodes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExitCodes {
+    /// `operator: In`: one of these.
+    In(Vec<i32>),
+    /// `operator: NotIn`: any but these.
+    NotIn(Vec<i32>),
+}
+
+/// A probe: what is asked, how often, and how many answers decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub action: ProbeAction,
+    /// `initialDelaySeconds`: from the container's start to the first question.
+    pub initial_delay: Duration,
+    /// `timeoutSeconds`: when a question counts as failed.
+    pub timeout: Duration,
+    /// `periodSeconds`: from one question to the next.
+    pub period: Duration,
+    /// `successThreshold`: so many successes in a row after a failure count as success.
+    pub success_threshold: u32,
+    /// `failureThreshold`: so many failures in a row count as failure.
+    pub failure_threshold: u32,
+    /// `terminationGracePeriodSeconds`: the grace period of a kill that this probe causes; the pod's when `None`.
+    pub termination_grace_period: Option<Duration>,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAction {
+    /// `httpGet`: a status from 200 to 399 is success.
+    HttpGet(HttpGet),
+    /// `tcpSocket`: a connection is success.
+    TcpSocket {
+        /// `host`: where to connect; the pod itself when `None`.
+        host: Option<String>,
+        /// `port`, its name resolved.
+        port: u16,
+    },
+    /// `grpc`: the answer SERVING of `grpc.health.v1.Health/Check` is success.
+    Grpc {
+        /// `port`.
+        port: u16,
+        /// `service`: what is asked about.
+        service: String,
+    },
+    /// `exec`: status 0 is success.
+    Exec {
+        /// `command`.
+        command: Vec<String>,
+    },
+}
+
+/// `httpGet` of a probe or a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpGet {
+    /// `scheme`: whether TLS is spoken; certificates are not checked, as by the kubelet.
+    pub tls: bool,
+    /// `host`: whom to connect to; the pod itself when `None`.
+    pub host: Option<String>,
+    /// `port`, its name resolved.
+    pub port: u16,
+    /// `path`, with its query; starts with `/`.
+    pub path: String,
+    /// `httpHeaders`, in their order.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What `lifecycle.postStart` or `lifecycle.preStop` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `exec`.
+    Exec {
+        /// `command`.
+        command: Vec<String>,
+    },
+    /// `httpGet`.
+    HttpGet(HttpGet),
+    /// `sleep`.
+    Sleep(Duration),
+}
+
+/// `terminationMessagePolicy`: where a container's last words come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminationMessagePolicy {
+    /// From the file alone.
+    File,
+    /// From the end of its output, when it failed and the file is empty.
+    FallbackToLogsOnError,
 }
 
 /// One entry of `ports`.
@@ -142,9 +318,23 @@ pub enum VolumeSource {
         /// What must be there, or is made.
         kind: HostPathType,
     },
-    /// `configMap` or `secret`: files made from the keys of an object; always read-only.
+    /// `persistentVolumeClaim`: a directory that outlives the pod.
+    PersistentVolumeClaim {
+        /// `claimName`: claims of one name in one namespace share a directory.
+        claim: String,
+        /// `readOnly`.
+        read_only: bool,
+    },
+    /// `image`: the files of an image, read-only.
+    Image {
+        /// `reference`, as the manifest writes it.
+        reference: String,
+        /// `pullPolicy`, with its default.
+        pull_policy: PullPolicy,
+    },
+    /// `configMap`, `secret`, `downwardAPI` or `projected`: files made from objects; always read-only.
     Files {
-        /// Which of the two; a secret's files never touch a disk where that can be had.
+        /// Whether a secret is among them: such files never touch a disk where that can be had.
         sensitive: bool,
         /// The files.
         files: Vec<VolumeFile>,
@@ -213,6 +403,36 @@ impl std::fmt::Debug for VolumeFile {
     /// Leaves the contents out: they may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VolumeFile").field("path", &self.path).field("len", &self.contents.len()).field("mode", &self.mode).finish()
+    }
+}
+
+impl ContainerSpec {
+    /// A container that says nothing but its name, role and image; everything else as Kubernetes has it by default.
+    pub fn new(name: &str, role: ContainerRole, image: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            image: image.to_owned(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: None,
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            memory_limit_bytes: None,
+            cpu_limit_millicores: None,
+            ephemeral_storage_limit_bytes: None,
+            image_pull_policy: PullPolicy::IfNotPresent,
+            restart_policy: None,
+            restart_rules: Vec::new(),
+            startup_probe: None,
+            liveness_probe: None,
+            readiness_probe: None,
+            post_start: None,
+            pre_stop: None,
+            termination_message_path: "/dev/termination-log".to_owned(),
+            termination_message_policy: TerminationMessagePolicy::File,
+        }
     }
 }
 

@@ -162,6 +162,9 @@ impl PodVolumes {
                 (node, VolumeKind::Files)
             }
             VolumeSource::HostPath { .. } => return Err(Error::internal("a hostPath is not made")),
+            VolumeSource::PersistentVolumeClaim { .. } | VolumeSource::Image { .. } => {
+                return Err(Error::invalid(format!("the volume {name:?} is of a kind that cannot be mounted yet")));
+            }
         };
         Ok(Volume { node, kind, in_memory: memory.is_some() })
     }
@@ -274,6 +277,8 @@ fn field(source: &VolumeSource) -> &'static str {
     match source {
         VolumeSource::EmptyDir { .. } => ".emptyDir",
         VolumeSource::HostPath { .. } => ".hostPath",
+        VolumeSource::PersistentVolumeClaim { .. } => ".persistentVolumeClaim",
+        VolumeSource::Image { .. } => ".image",
         VolumeSource::Files { sensitive: true, .. } => ".secret",
         VolumeSource::Files { sensitive: false, .. } => ".configMap",
     }

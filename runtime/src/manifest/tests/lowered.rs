@@ -228,6 +228,8 @@ spec:
             },
         ],
         egress: Deny,
+        pull_secrets: [],
+        qos_class: BestEffort,
     }
     "#);
 }

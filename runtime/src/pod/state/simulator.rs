@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::EgressPolicy;
-use crate::pod::spec::ContainerSpec;
+use crate::pod::spec::{ContainerSpec, QosClass};
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// How one run of a container goes.
@@ -52,6 +52,8 @@ pub(crate) fn pod(restart_policy: RestartPolicy) -> Scenario {
         containers: Vec::new(),
         volumes: Vec::new(),
         egress: EgressPolicy::Deny,
+        pull_secrets: Vec::new(),
+        qos_class: QosClass::BestEffort,
     };
     Scenario { spec, plans: Vec::new(), script: vec![(0, Event::Begin)], until: 1000 }
 }
@@ -70,18 +72,7 @@ impl Scenario {
     }
 
     pub(crate) fn container(mut self, name: &str, role: ContainerRole, runs: &[Run]) -> Self {
-        self.spec.containers.push(ContainerSpec {
-            name: name.to_owned(),
-            role,
-            image: format!("{name}.wasm"),
-            command: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            working_dir: None,
-            ports: Vec::new(),
-            mounts: Vec::new(),
-            memory_limit_bytes: None,
-        });
+        self.spec.containers.push(ContainerSpec::new(name, role, &format!("{name}.wasm")));
         self.plans.push(runs.to_vec());
         self
     }
