@@ -13,13 +13,16 @@
 mod architecture;
 mod bounded_memory;
 mod errors;
+mod exec;
 mod examples;
 mod guests;
 mod harness;
 mod net_differential;
 mod pod_network;
+mod resources;
 mod run_command;
 mod stopping;
+mod termination_message;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -34,6 +34,7 @@ fn perform(step: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
         ["grow", mebibytes] => grow(mebibytes.parse()?),
         ["serve", port, text] => serve(port.parse()?, text)?,
         ["get", port] => get(port.parse()?)?,
+        ["http", port, path] => http(port.parse()?, path)?,
         ["panic"] => panic!("as asked"),
         _ => return Err("no such tool".into()),
     }
@@ -90,5 +91,15 @@ fn get(port: u16) -> std::io::Result<()> {
     let mut text = String::new();
     TcpStream::connect(("127.0.0.1", port))?.read_to_string(&mut text)?;
     println!("{text}");
+    Ok(())
+}
+
+/// Asks for `path` and prints the first line of the answer.
+fn http(port: u16, path: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    println!("{}", answer.lines().next().unwrap_or_default());
     Ok(())
 }
