@@ -12,13 +12,17 @@
 //! in the words that the Kubernetes API server uses.
 
 mod defaults;
+mod downward;
 mod env;
+mod handlers;
 mod lower;
 mod names;
 mod node;
 mod parse;
 mod problem;
+mod pull_secrets;
 pub mod quantity;
+mod resources;
 mod similar;
 pub mod support;
 mod typed;
@@ -31,7 +35,7 @@ mod tests;
 use crate::Result;
 use crate::net::EgressPolicy;
 use crate::pod::spec::PodSpec;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -55,6 +59,7 @@ pub struct Manifest {
     pods: Vec<parse::Object<Pod>>,
     config_maps: Vec<parse::Object<ConfigMap>>,
     secrets: Vec<parse::Object<Secret>>,
+    claims: Vec<parse::Object<PersistentVolumeClaim>>,
 }
 
 impl fmt::Debug for Manifest {
@@ -79,6 +84,8 @@ pub struct LowerContext {
     pub node_cpu_millis: u64,
     /// What a `resourceFieldRef` to a memory limit that is not set yields, in bytes.
     pub node_memory_bytes: u64,
+    /// What a `resourceFieldRef` to an ephemeral-storage limit that is not set yields, in bytes.
+    pub node_storage_bytes: u64,
     /// Variables set for every container over those of the manifest.
     pub extra_env: Vec<(String, String)>,
     /// What a pod without the annotation `wasmpod.dev/egress` may reach.
@@ -86,7 +93,8 @@ pub struct LowerContext {
 }
 
 impl LowerContext {
-    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and the default egress.
+    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and of storage, and the default
+    /// egress.
     pub fn new(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -95,6 +103,7 @@ impl LowerContext {
             host_ips: Vec::new(),
             node_cpu_millis: 1000,
             node_memory_bytes: 1 << 30,
+            node_storage_bytes: 1 << 30,
             extra_env: Vec::new(),
             egress: EgressPolicy::Internet,
         }
