@@ -23,7 +23,9 @@ mod problem;
 mod pull_secrets;
 pub mod quantity;
 mod resources;
+pub mod selector;
 mod similar;
+mod stack;
 pub mod support;
 mod typed;
 mod validate;
@@ -40,6 +42,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use quantity::Quantity;
+pub use selector::Selector;
 pub use support::FieldWarning;
 
 /// The objects of a manifest, understood, defaulted and checked.
@@ -128,7 +131,7 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
     /// text beyond the `MANIFEST_*` limits.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
-        parse::manifest(text, source)
+        stack::with_room(|| parse::manifest(text, source))
     }
 
     /// The same for bytes, which must be UTF-8.
@@ -136,7 +139,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self> {
-        parse::manifest(node::text(bytes, source)?, source)
+        Self::parse(node::text(bytes, source)?, source)
     }
 
     /// Takes one pod that was made in code, such as the one around a bare `.wasm` file; it is defaulted and checked like any other.
@@ -144,7 +147,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
-        parse::single_pod(pod, source)
+        stack::with_room(|| parse::single_pod(pod, source))
     }
 
     /// What the manifest is called in errors.
