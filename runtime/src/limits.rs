@@ -188,6 +188,8 @@ pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 pub const MANIFEST_DOCUMENTS_MAX: usize = 1000;
 /// Lists and objects inside each other: a Pod has about ten; bounds the stack of the parser.
 pub const MANIFEST_DEPTH_MAX: usize = 64;
+/// Stack on which a manifest is read, in bytes: unoptimised builds take up to 50 KiB a level. Only what is used takes up memory.
+pub const MANIFEST_STACK_BYTES: usize = 16 << 20;
 /// Values (scalars, lists, objects) of one manifest with its aliases expanded: about 64 bytes each in memory.
 pub const MANIFEST_NODES_MAX: usize = 50_000;
 /// Bytes of all scalars of one manifest with its aliases expanded, against bombs made of aliases.
@@ -198,6 +200,8 @@ pub const MANIFEST_ALIASES_MAX: usize = 1000;
 pub const MANIFEST_PROBLEMS_MAX: usize = 50;
 /// Times that a document is read again after a value of a wrong type, to find the next one; each costs a pass.
 pub const MANIFEST_TYPE_ERRORS_MAX: usize = 10;
+/// Bytes of a label selector: far more than a command line or a Service has.
+pub const SELECTOR_BYTES_MAX: usize = 64 << 10;
 /// Containers of a pod, init containers included.
 pub const POD_CONTAINERS_MAX: usize = 256;
 /// Bytes that a pod's variables, arguments and configMap or secret files may come to once references are resolved and `$(VAR)` is
