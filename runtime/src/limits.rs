@@ -14,6 +14,24 @@ pub const TERMINATION_GRACE_MIN: Duration = Duration::from_secs(2);
 
 /// The grace period of an evicted pod (the kubelet's, for a pod that broke a local storage limit).
 pub const EVICTION_GRACE: Duration = Duration::from_secs(1);
+
+/// The shortest time between two questions of one probe; manifests say whole seconds, embedders may say less.
+pub const PROBE_PERIOD_MIN: Duration = Duration::from_millis(10);
+
+/// Bytes of an answer to a probe that are read: the start of an HTTP body or of what a command prints (the kubelet's 10 KiB).
+pub const PROBE_ANSWER_BYTES_MAX: usize = 10 << 10;
+
+/// Redirects to the same host that an `httpGet` follows (the kubelet's).
+pub const PROBE_REDIRECTS_MAX: usize = 10;
+
+/// Events of one pod that are kept, the same ones counted as one; a pod in trouble has a dozen.
+pub const POD_EVENTS_MAX: usize = 256;
+
+/// Bytes of an event's message, as in Kubernetes (`NoteLengthLimit`).
+pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
+pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
 // ---- engine ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
