@@ -10,6 +10,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod adversaries;
 mod architecture;
 mod bounded_memory;
 mod errors;
