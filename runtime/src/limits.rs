@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-// The life of a pod: pod::{backoff, state}.
+// ---- The life of a pod (`pod::{backoff, state}`) ----
 
 /// The shortest first wait before a restart: a container that fails at once must not turn into a busy loop of starts.
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -33,6 +33,7 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
 // ---- engine ----
+// ---- The engine (`engine`) ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -105,7 +106,7 @@ pub const WASM_BYTES_MAX: usize = 256 << 20;
 pub const WAT_BYTES_MAX: usize = 16 << 20;
 /// Imports or exports that a program may have; real ones have some hundreds.
 pub const WASM_NAMES_MAX: usize = 100_000;
-// ---- net: the pod network ----
+// ---- The pod network (`net`) ----
 
 /// Sockets that one container may have open at once, TCP and UDP together; what a guest's `RLIMIT_NOFILE` would be.
 pub const SOCKETS_PER_CONTAINER_MAX: usize = 4096;
@@ -251,6 +252,7 @@ pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
 /// Files in an image archive: each image has some, and an archive may hold hundreds of images.
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
 // Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
+// ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -280,7 +282,7 @@ pub const POD_EXPANDED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a pod's annotations, keys and values together, as in Kubernetes.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
-// Containers and pods: container, pod::driver.
+// ---- Containers and pods (`container`, `pod::driver`) ----
 
 /// Linear memory of a container whose manifest gives no limit, in bytes: what a 32-bit guest can address, less than a machine has.
 pub const CONTAINER_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
@@ -310,7 +312,7 @@ pub const VOLUME_ENTRIES_MAX: usize = 1_000_000;
 pub const CONTAINER_ROOT_ENTRIES_MAX: usize = 100_000;
 /// Where a `wasi:http` container listens when it declares no port.
 pub const HTTP_PORT_DEFAULT: u16 = 8080;
-// ---- wasi: what a guest can make the host hold ----
+// ---- WASI (`wasi`): what a guest can make the host hold ----
 
 /// Entries of a component's resource table: sockets with their two streams, files, pollables, bodies. Far above what a program of
 /// thousands of connections needs, and a table of that size costs a few megabytes.
@@ -379,6 +381,8 @@ pub const HTTP_CLIENT_SECONDS_MAX: u64 = 600;
 
 /// Seconds that an outgoing request waits for its connection when the guest does not say.
 pub const HTTP_CONNECT_SECONDS_DEFAULT: u64 = 30;
+
+// ---- Artifacts and their compiler (`engine`) ----
 
 /// The biggest artifact in bytes; code is some 2 to 5 times as big as the WebAssembly.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
