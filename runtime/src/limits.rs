@@ -32,7 +32,6 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
-// ---- engine ----
 // ---- The engine (`engine`) ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
@@ -251,7 +250,6 @@ pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
 
 /// Files in an image archive: each image has some, and an archive may hold hundreds of images.
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
-// Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
 // ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
