@@ -232,6 +232,7 @@ impl Driver {
                 Action::Start { container, attempt } => self.start(container, attempt),
                 Action::Terminate { container, attempt } => self.signal(container, attempt, Signal::Term),
                 Action::Kill { container, attempt } => self.signal(container, attempt, Signal::Kill),
+                Action::Probe { .. } | Action::RunHook { .. } => {}
                 Action::Finish(outcome) => {
                     tracing::info!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?outcome, "finished");
                     finished = true;
