@@ -60,6 +60,8 @@ impl TestPod {
             engine: engine().clone(),
             addresses: pod_addresses,
             state_dir: folder.path().to_path_buf(),
+            claims_dir: None,
+            image_volumes: BTreeMap::new(),
             publish: Vec::new(),
             stdin: None,
         };

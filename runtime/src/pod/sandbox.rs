@@ -10,9 +10,10 @@ use crate::limits::CONTAINER_MEMORY_BYTES_DEFAULT;
 use crate::log::{LogWriter, Stream};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
-use crate::volume::{ContainerFiles, PodVolumes};
+use crate::volume::{ContainerFiles, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,6 +31,11 @@ pub struct SandboxConfig {
     pub addresses: PodAddresses,
     /// The directory in which the pod's own is made, with its volumes; removed when the pod is released.
     pub state_dir: PathBuf,
+    /// The directory of persistent volume claims: `<namespace>/<claim>` in it outlives the pods. Without it a pod with a claim is
+    /// refused.
+    pub claims_dir: Option<PathBuf>,
+    /// The directories with the files of the pod's image volumes, by the reference that the manifest writes.
+    pub image_volumes: BTreeMap<String, PathBuf>,
     /// Ports to publish besides those of the spec.
     pub publish: Vec<PublishedPort>,
     /// Which container has standard input, and from where; the others find theirs empty.
@@ -93,7 +99,9 @@ impl Sandbox {
                 .at(config.state_dir.display().to_string())
                 .with_reason("FailedMount")
         })?;
-        let volumes = PodVolumes::prepare(&spec.volumes, state_dir.path())?;
+        let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
+        let places = VolumePlaces { state_dir: state_dir.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };
+        let volumes = PodVolumes::prepare(&spec.volumes, &places)?;
         let network = PodNet::new(PodNetConfig {
             hostname: spec.hostname.clone(),
             host_aliases: spec.host_aliases.clone(),
