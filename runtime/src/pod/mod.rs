@@ -12,4 +12,4 @@ mod hook;
 mod probe;
 
 pub use driver::{ContainerOutput, Pod, PodConfig};
-pub use sandbox::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};
+pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};
