@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-// The life of a pod: pod::{backoff, state}.
+// ---- The life of a pod (`pod::{backoff, state}`) ----
 
 /// The shortest first wait before a restart: a container that fails at once must not turn into a busy loop of starts.
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -33,6 +33,7 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
 // ---- engine ----
+// ---- The engine (`engine`) ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -105,7 +106,7 @@ pub const WASM_BYTES_MAX: usize = 256 << 20;
 pub const WAT_BYTES_MAX: usize = 16 << 20;
 /// Imports or exports that a program may have; real ones have some hundreds.
 pub const WASM_NAMES_MAX: usize = 100_000;
-// ---- net: the pod network ----
+// ---- The pod network (`net`) ----
 
 /// Sockets that one container may have open at once, TCP and UDP together; what a guest's `RLIMIT_NOFILE` would be.
 pub const SOCKETS_PER_CONTAINER_MAX: usize = 4096;
@@ -198,7 +199,60 @@ pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How many names of a folder are looked at to guess which file was meant.
 pub const IMAGE_FOLDER_ENTRIES_MAX: usize = 1000;
+
+/// Bytes of one manifest, index or config of an image, as in containerd and distribution.
+pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Indexes inside each other; what people build has one.
+pub const IMAGE_INDEX_DEPTH_MAX: usize = 4;
+/// Manifests of one index: a platform and an attestation for each of some dozens.
+pub const IMAGE_INDEX_MANIFESTS_MAX: usize = 1000;
+/// Layers of one image, as in Docker.
+pub const IMAGE_LAYERS_MAX: usize = 127;
+/// Layers of one image that are downloaded at the same time, as in containerd and Docker.
+pub const IMAGE_LAYERS_PARALLEL: usize = 3;
+/// Bytes of one blob: a compressed layer. Linux images, which are larger, are refused before their layers are asked for.
+pub const BLOB_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a repository's name with its host, as in distribution.
+pub const IMAGE_REPOSITORY_BYTES_MAX: usize = 255;
+/// Bytes of a tag, as in distribution.
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
+/// Bytes of an image's entrypoint, arguments and environment together, as for a process on Linux.
+pub const IMAGE_CONFIG_STRINGS_BYTES_MAX: usize = 2 << 20;
+
+/// How long a download may bring nothing, or take to begin.
+pub const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a download must bring in each [`FETCH_STALL_TIMEOUT`]: a registry that sends a byte a second holds a pod up for years.
+pub const FETCH_BYTES_PER_STALL_TIMEOUT_MIN: u64 = 30 << 10;
+/// Bytes of a download that are written, and hashed, at once; twice that is in memory.
+pub const FETCH_BATCH_BYTES: usize = 512 << 10;
+/// How long to wait before asking again whether another process is done with a download or a root file system.
+pub const STORE_LOCK_POLL: Duration = Duration::from_millis(20);
+/// Bytes of the store's index: some ten thousand tags.
+pub const STORE_INDEX_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of one lease: what one pod or one pull holds, a line of 72 bytes each.
+pub const STORE_LEASE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes that the layers of one image may come to unpacked, headers and all.
+pub const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+/// Entries of the layers of one image: each is an inode.
+pub const UNPACKED_ENTRIES_MAX: u64 = 100_000;
+/// How many times its compressed size a layer may unpack to, beyond [`UNPACKED_RATIO_FREE_BYTES`]; text compresses to a tenth.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
+/// Bytes that a layer may unpack to whatever its compressed size: sparse files of some megabytes are harmless.
+pub const UNPACKED_RATIO_FREE_BYTES: u64 = 64 << 20;
+/// Directories inside each other in a layer.
+pub const UNPACKED_DEPTH_MAX: usize = 64;
+/// Bytes of a path, or of a symbolic link's target, in a layer: Linux' `PATH_MAX`.
+pub const UNPACKED_PATH_BYTES_MAX: usize = 4096;
+/// Bytes of the extended header (PAX) of one entry of a layer.
+pub const UNPACKED_EXTENSION_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of zstd's window: all levels below `--ultra` and `--long` fit.
+pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
+
+/// Files in an image archive: each image has some, and an archive may hold hundreds of images.
+pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
 // Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
+// ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -206,6 +260,8 @@ pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 pub const MANIFEST_DOCUMENTS_MAX: usize = 1000;
 /// Lists and objects inside each other: a Pod has about ten; bounds the stack of the parser.
 pub const MANIFEST_DEPTH_MAX: usize = 64;
+/// Stack on which a manifest is read, in bytes: unoptimised builds take up to 50 KiB a level. Only what is used takes up memory.
+pub const MANIFEST_STACK_BYTES: usize = 16 << 20;
 /// Values (scalars, lists, objects) of one manifest with its aliases expanded: about 64 bytes each in memory.
 pub const MANIFEST_NODES_MAX: usize = 50_000;
 /// Bytes of all scalars of one manifest with its aliases expanded, against bombs made of aliases.
@@ -216,6 +272,8 @@ pub const MANIFEST_ALIASES_MAX: usize = 1000;
 pub const MANIFEST_PROBLEMS_MAX: usize = 50;
 /// Times that a document is read again after a value of a wrong type, to find the next one; each costs a pass.
 pub const MANIFEST_TYPE_ERRORS_MAX: usize = 10;
+/// Bytes of a label selector: far more than a command line or a Service has.
+pub const SELECTOR_BYTES_MAX: usize = 64 << 10;
 /// Containers of a pod, init containers included.
 pub const POD_CONTAINERS_MAX: usize = 256;
 /// Bytes that a pod's variables, arguments and configMap or secret files may come to once references are resolved and `$(VAR)` is
@@ -224,7 +282,7 @@ pub const POD_EXPANDED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a pod's annotations, keys and values together, as in Kubernetes.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
-// Containers and pods: container, pod::driver.
+// ---- Containers and pods (`container`, `pod::driver`) ----
 
 /// Linear memory of a container whose manifest gives no limit, in bytes: what a 32-bit guest can address, less than a machine has.
 pub const CONTAINER_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
@@ -254,7 +312,7 @@ pub const VOLUME_ENTRIES_MAX: usize = 1_000_000;
 pub const CONTAINER_ROOT_ENTRIES_MAX: usize = 100_000;
 /// Where a `wasi:http` container listens when it declares no port.
 pub const HTTP_PORT_DEFAULT: u16 = 8080;
-// ---- wasi: what a guest can make the host hold ----
+// ---- WASI (`wasi`): what a guest can make the host hold ----
 
 /// Entries of a component's resource table: sockets with their two streams, files, pollables, bodies. Far above what a program of
 /// thousands of connections needs, and a table of that size costs a few megabytes.
@@ -323,6 +381,8 @@ pub const HTTP_CLIENT_SECONDS_MAX: u64 = 600;
 
 /// Seconds that an outgoing request waits for its connection when the guest does not say.
 pub const HTTP_CONNECT_SECONDS_DEFAULT: u64 = 30;
+
+// ---- Artifacts and their compiler (`engine`) ----
 
 /// The biggest artifact in bytes; code is some 2 to 5 times as big as the WebAssembly.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
