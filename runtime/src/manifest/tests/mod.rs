@@ -3,6 +3,7 @@
 mod bad;
 mod hostile;
 mod lowered;
+mod workloads;
 
 use super::{LowerContext, LoweredPod, Manifest};
 use crate::Error;
