@@ -29,6 +29,9 @@ pub const JOB_BACKOFF_INITIAL: Duration = Duration::from_secs(10);
 /// The longest pause before a failed pod of a Job is replaced (Kubernetes' number).
 pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(360);
 
+/// A pod that ran for so long does not count as one that fails again and again, as a container does not (the kubelet's number).
+pub const REPLACE_RESET_AFTER: Duration = Duration::from_secs(600);
+
 /// Pods that ended and of which a run keeps the last status for its output; the oldest are forgotten first.
 pub const ENDED_PODS_KEPT_MAX: usize = 1024;
 
@@ -155,6 +158,9 @@ pub const PUBLISHED_UDP_CLIENTS_MAX: usize = 1024;
 
 /// How long a published port rests after it could not accept, in milliseconds: descriptors may be free again then.
 pub const PUBLISHED_ACCEPT_PAUSE_MILLISECONDS: u64 = 50;
+
+/// Clients of UDP Services that are remembered, to bring them the answers; one more replaces the one idle for longest.
+pub const SERVICE_UDP_FLOWS_MAX: usize = 4096;
 
 /// Connections, UDP sockets and lookups out of one pod at once.
 pub const EGRESS_CONNECTIONS_PER_POD_MAX: usize = 1024;
