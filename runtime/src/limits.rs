@@ -211,6 +211,58 @@ pub const BLOB_ATTEMPTS_MAX: u32 = 4;
 /// The wait before a broken transfer is taken up again; it doubles.
 pub const BLOB_RETRY_WAIT: Duration = Duration::from_millis(500);
 
+
+/// Bytes of one manifest, index or config of an image, as in containerd and distribution.
+pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Indexes inside each other; what people build has one.
+pub const IMAGE_INDEX_DEPTH_MAX: usize = 4;
+/// Manifests of one index: a platform and an attestation for each of some dozens.
+pub const IMAGE_INDEX_MANIFESTS_MAX: usize = 1000;
+/// Layers of one image, as in Docker.
+pub const IMAGE_LAYERS_MAX: usize = 127;
+/// Layers of one image that are downloaded at the same time, as in containerd and Docker.
+pub const IMAGE_LAYERS_PARALLEL: usize = 3;
+/// Bytes of one blob: a compressed layer. Linux images, which are larger, are refused before their layers are asked for.
+pub const BLOB_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a repository's name with its host, as in distribution.
+pub const IMAGE_REPOSITORY_BYTES_MAX: usize = 255;
+/// Bytes of a tag, as in distribution.
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
+/// Bytes of an image's entrypoint, arguments and environment together, as for a process on Linux.
+pub const IMAGE_CONFIG_STRINGS_BYTES_MAX: usize = 2 << 20;
+
+/// How long a download may bring nothing, or take to begin.
+pub const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a download must bring in each [`FETCH_STALL_TIMEOUT`]: a registry that sends a byte a second holds a pod up for years.
+pub const FETCH_BYTES_PER_STALL_TIMEOUT_MIN: u64 = 30 << 10;
+/// Bytes of a download that are written, and hashed, at once; twice that is in memory.
+pub const FETCH_BATCH_BYTES: usize = 512 << 10;
+/// How long to wait before asking again whether another process is done with a download or a root file system.
+pub const STORE_LOCK_POLL: Duration = Duration::from_millis(20);
+/// Bytes of the store's index: some ten thousand tags.
+pub const STORE_INDEX_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of one lease: what one pod or one pull holds, a line of 72 bytes each.
+pub const STORE_LEASE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes that the layers of one image may come to unpacked, headers and all.
+pub const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+/// Entries of the layers of one image: each is an inode.
+pub const UNPACKED_ENTRIES_MAX: u64 = 100_000;
+/// How many times its compressed size a layer may unpack to, beyond [`UNPACKED_RATIO_FREE_BYTES`]; text compresses to a tenth.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
+/// Bytes that a layer may unpack to whatever its compressed size: sparse files of some megabytes are harmless.
+pub const UNPACKED_RATIO_FREE_BYTES: u64 = 64 << 20;
+/// Directories inside each other in a layer.
+pub const UNPACKED_DEPTH_MAX: usize = 64;
+/// Bytes of a path, or of a symbolic link's target, in a layer: Linux' `PATH_MAX`.
+pub const UNPACKED_PATH_BYTES_MAX: usize = 4096;
+/// Bytes of the extended header (PAX) of one entry of a layer.
+pub const UNPACKED_EXTENSION_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of zstd's window: all levels below `--ultra` and `--long` fit.
+pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
+
+/// Files in an image archive: each image has some, and an archive may hold hundreds of images.
+pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
 // Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
