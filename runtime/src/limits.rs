@@ -204,13 +204,14 @@ pub const CREDENTIAL_HELPER_OUTPUT_BYTES_MAX: u64 = 1 << 20;
 pub const CREDENTIAL_HELPER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an upload that are read at once.
 pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
-/// Blobs that a process loads or uploads at once, over all its images.
+/// Images that a process pulls at once; each loads a few layers at once.
+pub const IMAGE_PULLS_MAX: usize = 8;
+/// Blobs of one image that are uploaded at once.
 pub const BLOB_TRANSFERS_MAX: usize = 4;
 /// How often a transfer that broke off is taken up again before the pull fails.
 pub const BLOB_ATTEMPTS_MAX: u32 = 4;
 /// The wait before a broken transfer is taken up again; it doubles.
 pub const BLOB_RETRY_WAIT: Duration = Duration::from_millis(500);
-
 
 /// Bytes of one manifest, index or config of an image, as in containerd and distribution.
 pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;

@@ -2,11 +2,11 @@
 
 use super::session::Session;
 use super::transport::{broken, host_of, read_document};
+use crate::image::format::{MANIFEST, is_manifest_or_index};
 use crate::image::{BlobBody, BlobSource, Descriptor, Digest};
 use crate::limits::IMAGE_MANIFEST_BYTES_MAX;
 use crate::{Error, ErrorKind, Result};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -19,30 +19,37 @@ const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
 impl Session {
-    /// What a tag or digest stands for now, without its bytes; none when the registry does not say it all.
+    /// The manifest or index that a tag or digest stands for now. Asks for its headers; for the document only if they do not say it.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), [`Denied`](ErrorKind::Denied), and what [`Session::send`] says.
-    pub(crate) async fn resolve(&self, name: &str) -> Result<Option<Descriptor>> {
+    /// [`NotFound`](ErrorKind::NotFound), [`Denied`](ErrorKind::Denied), what [`Session::send`] says, and
+    /// [`Limit`](ErrorKind::Limit) or [`Invalid`](ErrorKind::Invalid) for a document that is too long or not the one that was asked for.
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Descriptor> {
         let response = self.send(Method::HEAD, self.url(&format!("manifests/{name}"))?, accept_manifests()).await?;
-        if !response.status().is_success() {
-            // An answer to HEAD has no body that could say why; the GET that follows has.
-            return Ok(None);
+        // An answer to HEAD has no body that could say what is wrong; the one to GET has.
+        let promised = if response.status().is_success() { self.promised(&response, name)? } else { None };
+        match promised {
+            Some(descriptor) => Ok(descriptor),
+            None => self.manifest(name).await,
         }
-        let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        let digest =
-            header(CONTENT_DIGEST).map(str::parse::<Digest>).transpose().map_err(|error| error.within(&self.location().host))?;
-        let size = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
-        let media_type = header(CONTENT_TYPE.as_str()).map(essence);
-        Ok(digest.zip(size).zip(media_type).map(|((digest, size), media_type)| Descriptor::new(media_type, digest, size)))
     }
 
-    /// The manifest or index that a tag or digest stands for, and its descriptor, which is made from the bytes that came.
-    ///
-    /// # Errors
-    /// As [`resolve`](Self::resolve), and [`Limit`](ErrorKind::Limit) or [`Invalid`](ErrorKind::Invalid) for a document that is too
-    /// long or not the one that was asked for.
-    pub(crate) async fn manifest(&self, name: &str) -> Result<(Descriptor, Bytes)> {
+    /// What the headers of a manifest say, when they say it all.
+    fn promised(&self, response: &Response, name: &str) -> Result<Option<Descriptor>> {
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let digest =
+            header(CONTENT_DIGEST).map(str::parse::<Digest>).transpose().map_err(|error| error.within(&self.named(name)))?;
+        let size = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
+        let media_type = header(CONTENT_TYPE.as_str()).map(essence).filter(|media_type| is_manifest_or_index(media_type));
+        let Some(((digest, size), media_type)) = digest.zip(size).zip(media_type) else { return Ok(None) };
+        match name.parse::<Digest>() {
+            Ok(asked) if asked != digest => Err(self.another(name, asked, digest)),
+            _ => Ok(Some(Descriptor::new(media_type, digest, size))),
+        }
+    }
+
+    /// The same by its bytes, for registries that give no headers.
+    async fn manifest(&self, name: &str) -> Result<Descriptor> {
         let response = self.send(Method::GET, self.url(&format!("manifests/{name}"))?, accept_manifests()).await?;
         if !response.status().is_success() {
             return Err(self.refuse(response, &self.named(name)).await);
@@ -51,16 +58,17 @@ impl Session {
         let (promised, media_type) = (header(CONTENT_DIGEST), header(CONTENT_TYPE.as_str()));
         let bytes = read_document(response, IMAGE_MANIFEST_BYTES_MAX, "the manifest").await?;
         let digest = Digest::of(&bytes);
-        let asked = name.parse::<Digest>().ok();
         let promised =
             promised.map(|digest| digest.parse::<Digest>()).transpose().map_err(|error| error.within(&self.named(name)))?;
-        if let Some(other) = [asked, promised].into_iter().flatten().find(|other| *other != digest) {
-            let message =
-                format!("the manifest is not the one that was asked for: it should hash to {other} and hashes to {digest}");
-            return Err(Error::invalid(message).at(self.named(name)));
+        if let Some(other) = [name.parse().ok(), promised].into_iter().flatten().find(|other| *other != digest) {
+            return Err(self.another(name, other, digest));
         }
-        let media_type = media_type.map(|text| essence(&text)).unwrap_or_default();
-        Ok((Descriptor::new(media_type, digest, bytes.len() as u64), bytes))
+        Ok(Descriptor::new(media_type_of(media_type.as_deref(), &bytes), digest, bytes.len() as u64))
+    }
+
+    fn another(&self, name: &str, wanted: Digest, found: Digest) -> Error {
+        let message = format!("the manifest is not the one that was asked for: it should be {wanted} and is {found}");
+        Error::invalid(message).at(self.named(name))
     }
 
     /// How messages name something of this repository.
@@ -89,8 +97,9 @@ impl Session {
 impl BlobSource for Session {
     async fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobBody> {
         let name = descriptor.digest.to_string();
-        let url = self.url(&format!("blobs/{name}"))?;
-        let mut headers = HeaderMap::new();
+        let is_manifest = is_manifest_or_index(&descriptor.media_type);
+        let url = self.url(&format!("{}/{name}", if is_manifest { "manifests" } else { "blobs" }))?;
+        let mut headers = if is_manifest { accept_manifests() } else { HeaderMap::new() };
         // A compressed transfer would have another length than the blob.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let mut response = None;
@@ -123,6 +132,13 @@ impl BlobSource for Session {
 
 fn accept_manifests() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MANIFESTS))])
+}
+
+/// What a manifest is: by the registry's word if that is a manifest's, else by its own, else the commonest.
+fn media_type_of(header: Option<&str>, bytes: &[u8]) -> String {
+    let own = || serde_json::from_slice::<serde_json::Value>(bytes).ok()?.get("mediaType")?.as_str().map(str::to_owned);
+    let known = |text: &String| is_manifest_or_index(text);
+    header.map(essence).filter(known).or_else(|| own().filter(known)).unwrap_or_else(|| MANIFEST.to_owned())
 }
 
 /// A media type without its parameters.

@@ -123,7 +123,7 @@ impl RegistriesConf {
     ///
     /// # Errors
     /// [`Denied`](crate::ErrorKind::Denied) when the registry is blocked.
-    pub(super) fn locations(&self, repository: &Location, by_digest: bool) -> Result<Vec<Location>> {
+    pub(crate) fn locations(&self, repository: &Location, by_digest: bool) -> Result<Vec<Location>> {
         let name = repository.to_string();
         let fitting = self.rules.iter().filter_map(|rule| Some((rule, rule.rest_of(&name)?)));
         // The longest prefix; of equal ones the first.

@@ -8,7 +8,7 @@ use super::transport::{Request, Transport, Upload, is_certificate_error};
 use super::{Credentials, RegistryConfig};
 use crate::{Error, ErrorKind, Result};
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{Response, Url};
 use tokio::sync::Mutex;
 
@@ -83,39 +83,55 @@ impl Session {
     /// # Errors
     /// No answer, or a challenge that cannot be answered. Any other answer is for the caller.
     pub(super) async fn send(&self, method: Method, url: Url, headers: HeaderMap) -> Result<Response> {
-        let mut sent = self.authorization.lock().await.header.clone();
-        for last in [false, true] {
-            let request =
-                Request { method: method.clone(), url: url.clone(), headers: headers.clone(), authorization: sent.clone() };
-            let response = self.transport.send(request).await?;
-            if last || response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
-                return Ok(response);
-            }
-            let mut authorization = self.authorization.lock().await;
-            if authorization.header == sent {
-                let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|header| header.to_str().ok());
-                let Some(challenge) = challenges.filter_map(challenge::parse).next() else { return Ok(response) };
-                let authorizer = Authorizer {
-                    transport: &self.transport,
-                    credentials: &self.credentials,
-                    location: &self.location,
-                    base: &self.base,
-                    scope: &self.scope,
-                };
-                *authorization = authorizer.answer(challenge).await?;
-                if authorization.header.is_none() {
-                    return Ok(response);
-                }
-            }
-            sent.clone_from(&authorization.header);
+        let sent = self.header().await;
+        let request = |authorization: Option<HeaderValue>| {
+            self.transport.send(Request { method: method.clone(), url: url.clone(), headers: headers.clone(), authorization })
+        };
+        let response = request(sent.clone()).await?;
+        match self.answer(&response, sent).await? {
+            Some(header) => request(Some(header)).await,
+            None => Ok(response),
         }
-        Err(Error::internal("a request to a registry had no answer"))
     }
 
-    /// Sends a request with a body, with the credential that earlier requests needed.
-    pub(super) async fn upload(&self, method: Method, url: Url, headers: HeaderMap, upload: Upload) -> Result<Response> {
-        let authorization = if self.is_own(&url) { self.authorization.lock().await.header.clone() } else { None };
-        self.transport.upload(Request { method, url, headers, authorization }, upload).await
+    /// Sends a request with a body that `make` makes, once more when the registry wants a credential.
+    pub(super) async fn upload(&self, method: Method, url: Url, headers: HeaderMap, make: impl Fn() -> Upload) -> Result<Response> {
+        let sent = if self.is_own(&url) { self.header().await } else { None };
+        let request = |authorization: Option<HeaderValue>| {
+            let request = Request { method: method.clone(), url: url.clone(), headers: headers.clone(), authorization };
+            self.transport.upload(request, make())
+        };
+        let response = request(sent.clone()).await?;
+        match self.answer(&response, sent).await? {
+            Some(header) => request(Some(header)).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn header(&self) -> Option<HeaderValue> {
+        self.authorization.lock().await.header.clone()
+    }
+
+    /// The header with which to ask again, if the registry itself wants one: `sent` was not enough.
+    async fn answer(&self, response: &Response, sent: Option<HeaderValue>) -> Result<Option<HeaderValue>> {
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
+            return Ok(None);
+        }
+        let mut authorization = self.authorization.lock().await;
+        // Unless another request has got a newer one meanwhile.
+        if authorization.header == sent {
+            let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|header| header.to_str().ok());
+            let Some(challenge) = challenges.filter_map(challenge::parse).next() else { return Ok(None) };
+            let authorizer = Authorizer {
+                transport: &self.transport,
+                credentials: &self.credentials,
+                location: &self.location,
+                base: &self.base,
+                scope: &self.scope,
+            };
+            *authorization = authorizer.answer(challenge).await?;
+        }
+        Ok(authorization.header.clone())
     }
 
     /// The error that an answer means, about `what`.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{Body, Response, Url};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -26,16 +27,11 @@ impl Session {
         Ok(response.status().is_success())
     }
 
-    /// Uploads a blob in one piece.
+    /// Uploads a blob in one piece. `open` opens its bytes from their beginning.
     ///
     /// # Errors
     /// [`Denied`](crate::ErrorKind::Denied), and what [`Session::send`] says; a registry that does not follow the specification.
-    pub(crate) async fn put_blob(
-        &self,
-        blob: &Descriptor,
-        bytes: impl AsyncRead + Send + Unpin + 'static,
-        on_sent: OnSent,
-    ) -> Result<()> {
+    pub(crate) async fn put_blob(&self, blob: &Descriptor, open: impl Fn() -> Result<File>, on_sent: OnSent) -> Result<()> {
         let name = blob.digest.to_string();
         let response = self.send(Method::POST, self.url("blobs/uploads/")?, HeaderMap::new()).await?;
         if !response.status().is_success() {
@@ -44,9 +40,17 @@ impl Session {
         let mut url = self.upload_url(&response)?;
         url.query_pairs_mut().append_pair("digest", &name);
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
-        let sent = Arc::new(AtomicU64::new(0));
-        let upload = Upload { body: body(bytes, Arc::clone(&sent), on_sent), length: blob.size, sent };
-        let response = self.upload(Method::PUT, url, headers, upload).await?;
+        // Opened here to fail here; a second time only if the registry wants a credential in the midst.
+        drop(open()?);
+        let make = || {
+            let sent = Arc::new(AtomicU64::new(0));
+            let body = match open() {
+                Ok(file) => body(tokio::fs::File::from_std(file), Arc::clone(&sent), Arc::clone(&on_sent)),
+                Err(_) => Body::from(Bytes::new()),
+            };
+            Upload { body, length: blob.size, sent }
+        };
+        let response = self.upload(Method::PUT, url, headers, make).await?;
         if response.status().is_success() { Ok(()) } else { Err(self.refuse(response, &self.named(&name)).await) }
     }
 
@@ -58,8 +62,8 @@ impl Session {
         let media_type =
             HeaderValue::from_str(&manifest.media_type).map_err(|_| Error::invalid("the manifest's media type is none"))?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
-        let upload = Upload { length: bytes.len() as u64, body: Body::from(bytes), sent: Arc::default() };
-        let response = self.upload(Method::PUT, self.url(&format!("manifests/{name}"))?, headers, upload).await?;
+        let make = || Upload { length: bytes.len() as u64, body: Body::from(bytes.clone()), sent: Arc::default() };
+        let response = self.upload(Method::PUT, self.url(&format!("manifests/{name}"))?, headers, make).await?;
         if response.status().is_success() { Ok(()) } else { Err(self.refuse(response, &self.named(name)).await) }
     }
 
