@@ -10,16 +10,19 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod adversaries;
 mod architecture;
 mod bounded_memory;
 mod errors;
 mod examples;
+mod generated_pages;
 mod guests;
 mod harness;
 mod net_differential;
 mod pod_network;
 mod run_command;
 mod stopping;
+mod supply_chain;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -249,6 +249,7 @@ impl Driver {
                 Action::Start { container, attempt } => self.start(container, attempt),
                 Action::Terminate { container, attempt } => self.signal(container, attempt, Signal::Term),
                 Action::Kill { container, attempt } => self.signal(container, attempt, Signal::Kill),
+                Action::Probe { .. } | Action::RunHook { .. } => {}
                 Action::Finish(outcome) => {
                     tracing::info!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?outcome, "finished");
                     finished = true;
@@ -275,8 +276,8 @@ impl Driver {
             }
         };
         let output = self.config.output.open(index, attempt);
-        match self.config.sandbox.container_config(index, image, &output) {
-            Ok(config) => *slot = Some((attempt, Container::start(self.config.sandbox.engine(), config, report))),
+        match self.config.sandbox.start(index, image, &output, report.clone()) {
+            Ok(container) => *slot = Some((attempt, container)),
             Err(error) => report(ContainerEvent::StartFailed(error)),
         }
     }
