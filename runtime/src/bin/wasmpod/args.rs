@@ -1,11 +1,15 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
+mod image;
+
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use wasmpod::pod::spec::Protocol;
+
+pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
 
 /// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
 #[derive(Debug, Parser)]
@@ -14,6 +18,9 @@ pub(crate) struct Args {
     /// Say more on stderr: -v what happens, -vv in detail, -vvv everything.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+    /// Where wasmpod keeps its data, images among it [default: wasmpod in the user's data directory].
+    #[arg(long, value_name = "DIR", env = "WASMPOD_ROOT", global = true)]
+    pub(crate) root: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -26,6 +33,22 @@ pub(crate) enum Verb {
     /// The exit status is 0 when every pod succeeded, the failing container's own when one failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
+    /// List the images that are here.
+    Images(ImagesArgs),
+    /// Show what an image is: its digests, sizes and config, what its program imports and exports, and what a pod would grant it.
+    Inspect(InspectArgs),
+    /// Remove images by their names, and what nothing else needs of them.
+    Rmi(RemoveArgs),
+    /// Remove what no image needs: blobs without a name, broken-off downloads, old root file systems.
+    ///
+    /// What a running pod or pull of any wasmpod process uses stays.
+    Prune(PruneArgs),
+    /// Write images into an OCI archive, which podman, skopeo and wasmpod can read.
+    Save(SaveArgs),
+    /// Read images from an archive: an OCI archive, or one by `docker save` or `podman save`.
+    Load(LoadArgs),
+    /// Give an image one more name.
+    Tag(TagArgs),
 }
 
 /// The flags of `wasmpod run`.
