@@ -13,6 +13,7 @@
 //!
 //! Nothing here looks into WebAssembly beyond its first bytes: what the program is (module, component) is for the engine to find out.
 
+mod apply;
 pub mod archive;
 mod descriptor;
 mod digest;
@@ -30,7 +31,7 @@ pub use descriptor::{Descriptor, Platform};
 pub use digest::Digest;
 pub use format::{Contents, Image, ImageConfig, ImageModule};
 pub use pull::{Images, ObtainedImage, PullObserver};
-pub use push::{PushObserver, wasm_artifact};
+pub use push::{ArtifactInterface, PushObserver};
 pub use reference::ImageReference;
 pub use registry_reference::RegistryReference;
 pub use source::{ImageContents, load};

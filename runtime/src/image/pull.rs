@@ -8,8 +8,9 @@
 //!
 //! Tasks that want one reference at the same time share one pull; processes share the downloads of blobs, by the store.
 
+use super::archive::LocalLayout;
 use super::registry::{Access, Credentials, Location, RegistryConfig, Session};
-use super::{Descriptor, FetchObserver, FetchProgress, Image, ImageStore, Lease, RegistryReference};
+use super::{Descriptor, FetchObserver, FetchProgress, Image, ImageReference, ImageStore, Lease, RegistryReference};
 use crate::limits::{BLOB_ATTEMPTS_MAX, BLOB_RETRY_WAIT, IMAGE_PULLS_MAX};
 use crate::pod::spec::{PullPolicy, PullSecret};
 use crate::{Error, ErrorKind, Result};
@@ -36,7 +37,7 @@ struct Inner {
 pub struct ObtainedImage {
     /// The image.
     pub image: Image,
-    /// `imageID` in a pod's status: the reference with the digest for its tag.
+    /// `imageID` in a pod's status: the reference with the digest for its tag, or the digest alone where there is no registry.
     pub id: String,
     /// Whether the registry was asked.
     pub pulled: bool,
@@ -64,13 +65,41 @@ impl Images {
         &self.0.registries
     }
 
-    /// Makes sure that an image is in the store, as `policy` has it. `secrets` are tried before the user's own credentials.
+    /// Makes sure that an image is in the store: one of a layout or archive is read anew, one of a registry as `policy` has it, with
+    /// `secrets` tried before the user's own credentials.
     ///
     /// # Errors
     /// With the words that Kubernetes has for it: `ErrImageNeverPull` when it is not here and must not be pulled;
     /// `RegistryUnavailable` when no registry answers; `ErrImagePull` for everything else. The kind is
     /// [`Unavailable`](ErrorKind::Unavailable) for what may pass by itself.
     pub async fn obtain(
+        &self,
+        reference: &ImageReference,
+        policy: PullPolicy,
+        secrets: &[PullSecret],
+        observer: &PullObserver,
+    ) -> Result<ObtainedImage> {
+        let obtained = match reference {
+            ImageReference::Registry(reference) => self.of_registry(reference, policy, secrets, observer).await,
+            ImageReference::Layout { .. } | ImageReference::Archive { .. } => self.of_layout(reference).await,
+            ImageReference::File(_) => Err(Error::internal("a file is no image of the store").at(reference.to_string())),
+        };
+        obtained.map_err(|error| if error.reason().is_some() { error } else { error.with_reason("ErrImagePull") })
+    }
+
+    async fn of_layout(&self, reference: &ImageReference) -> Result<ObtainedImage> {
+        let (wanted, store) = (reference.clone(), self.0.store.clone());
+        let (layout, top, lease) = blocking(move || {
+            let (layout, top) = LocalLayout::open(&wanted)?;
+            Ok((layout, top, store.lease()?))
+        })
+        .await?;
+        let image = self.0.store.fetch_image(&lease, &top, &layout, &|_, _| {}).await;
+        let image = image.map_err(|error| error.within(&reference.to_string()))?;
+        Ok(ObtainedImage { id: image.digest.to_string(), image, pulled: true, lease })
+    }
+
+    async fn of_registry(
         &self,
         reference: &RegistryReference,
         policy: PullPolicy,
@@ -87,13 +116,7 @@ impl Images {
                 .at(reference.to_string())
                 .hint(format!("bring it there: wasmpod pull {reference}"))
                 .with_reason("ErrImageNeverPull")),
-            (None, _) => {
-                let pulled = self.pull_once(reference, secrets, observer).await;
-                pulled.map_err(|error| match error.reason() {
-                    Some(_) => error,
-                    None => error.with_reason("ErrImagePull"),
-                })
-            }
+            (None, _) => self.pull_once(reference, secrets, observer).await,
         }
     }
 

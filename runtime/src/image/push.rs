@@ -6,15 +6,13 @@
 use super::format::{CONFIG_WASM, Document, LAYER_WASM, MANIFEST};
 use super::registry::{Access, Location, OnSent, Session};
 use super::{Descriptor, Images, Lease, RegistryReference};
-use crate::limits::{BLOB_TRANSFERS_MAX, IMAGE_INDEX_DEPTH_MAX, IMAGE_MANIFEST_BYTES_MAX, WASM_NAMES_MAX};
+use crate::limits::{BLOB_TRANSFERS_MAX, IMAGE_INDEX_DEPTH_MAX, IMAGE_MANIFEST_BYTES_MAX};
 use crate::{Error, Result};
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
-use wasmparser::{Parser, Payload};
 
 /// Told about the progress of a push: the blob, and how many bytes more are on their way; all of them at once for a blob that the
 /// registry has already.
@@ -26,11 +24,18 @@ impl Images {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for what is not WebAssembly in its binary form, and what the store answers.
-    pub async fn add_artifact(&self, lease: &Lease, wasm: Bytes, created: Timestamp) -> Result<Descriptor> {
-        let layer = self.store().put(lease, LAYER_WASM, wasm.clone()).await?;
-        let (config, manifest) = spawn_blocking(move || wasm_artifact(&wasm, &layer, created))
-            .await
-            .map_err(|error| Error::internal("reading a program ended early").because(error))??;
+    pub async fn add_artifact(
+        &self,
+        lease: &Lease,
+        wasm: Bytes,
+        interface: &ArtifactInterface,
+        created: Timestamp,
+    ) -> Result<Descriptor> {
+        if !wasm.starts_with(b"\0asm") {
+            return Err(Error::invalid("this is not WebAssembly in its binary form"));
+        }
+        let layer = self.store().put(lease, LAYER_WASM, wasm).await?;
+        let (config, manifest) = documents(&layer, interface, created)?;
         self.store().put(lease, CONFIG_WASM, config).await?;
         self.store().put(lease, MANIFEST, manifest).await
     }
@@ -46,7 +51,7 @@ impl Images {
         }
         let location = Location::parse(&format!("{}/{}", reference.registry(), reference.repository()), false);
         let session = Session::open(self.registries(), self.registries().credentials.clone(), location, Access::Push).await?;
-        let documents = self.documents(top)?;
+        let documents = self.read_documents(top)?;
         let blobs = documents.iter().flat_map(|(_, _, blobs)| blobs);
         let uploads = futures::stream::iter(blobs.map(|blob| self.push_blob(&session, blob, observer)));
         uploads.buffer_unordered(BLOB_TRANSFERS_MAX).try_collect::<Vec<()>>().await?;
@@ -60,7 +65,7 @@ impl Images {
     }
 
     /// The manifest, or the index with its manifests that are here, each with its blobs.
-    fn documents(&self, top: &Descriptor) -> Result<Vec<(Descriptor, Bytes, Vec<Descriptor>)>> {
+    fn read_documents(&self, top: &Descriptor) -> Result<Vec<(Descriptor, Bytes, Vec<Descriptor>)>> {
         let mut documents = Vec::new();
         let mut level = vec![top.clone()];
         for _ in 0..=IMAGE_INDEX_DEPTH_MAX {
@@ -104,20 +109,30 @@ impl Images {
     }
 }
 
-/// The config and the manifest of the artifact whose layer is `wasm`.
-///
-/// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) for what is not WebAssembly in its binary form.
-pub fn wasm_artifact(wasm: &[u8], layer: &Descriptor, created: Timestamp) -> Result<(Bytes, Bytes)> {
-    let Interface { is_component, imports, exports } = interface(wasm)?;
+/// What an artifact's config says about its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactInterface {
+    /// Whether it is a component; a core module for WASI preview 1 otherwise.
+    pub is_component: bool,
+    /// The interfaces that a component imports.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports.
+    pub exports: Vec<String>,
+    /// The world that it is made for, where that is known: `wasi:cli/command`.
+    pub target: Option<String>,
+}
+
+/// The config and the manifest of the artifact whose layer is `layer`.
+fn documents(layer: &Descriptor, interface: &ArtifactInterface, created: Timestamp) -> Result<(Bytes, Bytes)> {
+    let ArtifactInterface { is_component, imports, exports, target } = interface;
     let mut config = json!({
         "created": created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "architecture": "wasm",
-        "os": if is_component { "wasip2" } else { "wasip1" },
+        "os": if *is_component { "wasip2" } else { "wasip1" },
         "layerDigests": [layer.digest],
     });
-    if is_component {
-        let component = json!({ "imports": imports, "exports": exports, "target": target(&exports) });
+    if *is_component {
+        let component = json!({ "imports": imports, "exports": exports, "target": target });
         config.as_object_mut().map(|config| config.insert("component".to_owned(), component));
     }
     let failed = |error: serde_json::Error| Error::internal("cannot write an image's documents").because(error);
@@ -131,69 +146,21 @@ pub fn wasm_artifact(wasm: &[u8], layer: &Descriptor, created: Timestamp) -> Res
     Ok((config, Bytes::from(serde_json::to_vec(&manifest).map_err(failed)?)))
 }
 
-/// The names that decide where a program runs.
-struct Interface {
-    is_component: bool,
-    imports: Vec<String>,
-    exports: Vec<String>,
-}
-
-/// Reads a program's outermost names; nothing is compiled or validated.
-fn interface(wasm: &[u8]) -> Result<Interface> {
-    let wrong = |error: wasmparser::BinaryReaderError| Error::invalid("this is not WebAssembly, or damaged").because(error);
-    let is_component = Parser::is_component(wasm);
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
-    let mut depth = 0_usize;
-    if !wasm.starts_with(b"\0asm") {
-        return Err(Error::invalid("this is not WebAssembly in its binary form"));
-    }
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(wrong)? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
-                for import in section {
-                    imports.push(import.map_err(wrong)?.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(section) if depth == 0 => {
-                for export in section {
-                    exports.push(export.map_err(wrong)?.name.name.to_owned());
-                }
-            }
-            _ => {}
-        }
-        if imports.len().max(exports.len()) > WASM_NAMES_MAX {
-            return Err(Error::limit(format!("it imports or exports more than {WASM_NAMES_MAX} names")));
-        }
-    }
-    Ok(Interface { is_component, imports, exports })
-}
-
-/// The world of WASI that a component is made for, by what it exports; none when it is another.
-fn target(exports: &[String]) -> Option<String> {
-    let world = |interface: &str, world: &str| {
-        let version = exports.iter().find_map(|export| export.strip_prefix(interface)?.strip_prefix('@'))?;
-        Some(format!("{world}@{version}"))
-    };
-    world("wasi:cli/run", "wasi:cli/command").or_else(|| world("wasi:http/incoming-handler", "wasi:http/proxy"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn artifact(text: &str) -> (serde_json::Value, serde_json::Value) {
-        let wasm = wat::parse_str(text).unwrap();
-        let layer = Descriptor::of(LAYER_WASM, &wasm);
+    fn artifact(interface: &ArtifactInterface) -> (serde_json::Value, serde_json::Value) {
+        let layer = Descriptor::of(LAYER_WASM, b"\0asm\x01\0\0\0");
         let created = Timestamp::from_second(1_700_000_000).unwrap();
-        let (config, manifest) = wasm_artifact(&wasm, &layer, created).unwrap();
+        let (config, manifest) = documents(&layer, interface, created).unwrap();
         (serde_json::from_slice(&config).unwrap(), serde_json::from_slice(&manifest).unwrap())
     }
 
     #[test]
     fn a_module_is_for_wasip1() {
-        let (config, manifest) = artifact("(module)");
+        let module = ArtifactInterface { is_component: false, imports: vec!["a.b".to_owned()], exports: vec![], target: None };
+        let (config, manifest) = artifact(&module);
         let digest = manifest["layers"][0]["digest"].clone();
         assert_eq!(
             config,
@@ -206,25 +173,17 @@ mod tests {
 
     #[test]
     fn a_component_says_its_interfaces_and_its_world() {
-        let (config, _) = artifact(
-            r#"(component
-                (import "wasi:keyvalue/store@0.2.0" (instance))
-                (component $inner (import "inner:one/two@1.0.0" (instance)))
-                (component $nothing) (instance $run (instantiate $nothing))
-                (export "wasi:cli/run@0.2.3" (instance $run)))"#,
-        );
+        let component = ArtifactInterface {
+            is_component: true,
+            imports: vec!["wasi:keyvalue/store@0.2.0".to_owned()],
+            exports: vec!["wasi:cli/run@0.2.3".to_owned()],
+            target: Some("wasi:cli/command".to_owned()),
+        };
+        let (config, _) = artifact(&component);
         assert_eq!(config["os"], "wasip2");
         assert_eq!(
             config["component"],
-            json!({ "imports": ["wasi:keyvalue/store@0.2.0"], "exports": ["wasi:cli/run@0.2.3"], "target": "wasi:cli/command@0.2.3" })
+            json!({ "imports": ["wasi:keyvalue/store@0.2.0"], "exports": ["wasi:cli/run@0.2.3"], "target": "wasi:cli/command" })
         );
-    }
-
-    #[test]
-    fn what_is_not_webassembly_makes_no_artifact() {
-        for bytes in [b"".as_slice(), b"\x7fELF", b"(module)", b"\0asm", b"\0asm\x01\0\0\0\xff"] {
-            let layer = Descriptor::of(LAYER_WASM, bytes);
-            assert!(wasm_artifact(bytes, &layer, Timestamp::UNIX_EPOCH).is_err(), "{bytes:?}");
-        }
     }
 }

@@ -88,6 +88,17 @@ impl DockerConfig {
         }
     }
 
+    /// One credential, which is in no file yet.
+    pub(crate) fn of(registry: &str, credential: Credential) -> Self {
+        Self {
+            source: "login".to_owned(),
+            auths: BTreeMap::from([(registry.to_owned(), credential)]),
+            helpers: BTreeMap::new(),
+            store: None,
+            document: Map::new(),
+        }
+    }
+
     /// Reads the file at `path`; one that does not exist has no credentials.
     ///
     /// # Errors
