@@ -134,7 +134,7 @@ fn described(image: &Image) -> Described {
 }
 
 fn program(wasm: &bytes::Bytes, digest: Digest) -> Result<Program> {
-    let Description { component, target, imports, exports } = describe(wasm)?;
+    let Description { component, target, imports, exports, .. } = describe(wasm)?;
     let import = |name: String| Import { grant: grant(&name), name };
     Ok(Program {
         digest,

@@ -6,7 +6,7 @@
 
 mod output;
 mod prepare;
-mod progress;
+mod programs;
 mod publish;
 mod signals;
 mod target;
@@ -18,9 +18,11 @@ use output::TerminalOutput;
 use prepare::Prepared;
 use signals::Signals;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use wasmpod::image::Lease;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::state::Outcome;
 use wasmpod::pod::{Pod, PodConfig};
@@ -32,23 +34,23 @@ const EXIT_TIMEOUT: u8 = 124;
 const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs everything in `args.target` to its end.
-pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
-    let status = runtime.block_on(foreground(args));
+    let status = runtime.block_on(foreground(args, root));
     // A thread that still reads standard input for a guest has nobody left to read for.
     runtime.shutdown_background();
     status
 }
 
-async fn foreground(args: &RunArgs) -> Result<ExitCode> {
+async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     // Reading may wait for a terminal or a pipe, on this very thread: until then signals end the program by themselves.
     let target = target::read(args)?;
     let mut signals = Signals::listen()?;
     let prepared = tokio::select! {
         biased;
         status = signals.next() => return Ok(ExitCode::from(status)),
-        prepared = prepare::pods(args, target) => prepared?,
+        prepared = prepare::pods(args, target, root) => prepared?,
     };
     let destination = if args.output.is_some() { Destination::Stderr } else { Destination::Apart };
     let printer = Printer::start(destination).map_err(|error| Error::io("cannot start the output thread", error))?;
@@ -94,6 +96,8 @@ async fn finish(
 struct Running {
     pod: Pod,
     object: k8s_openapi::api::core::v1::Pod,
+    /// Keep its images in the store.
+    _leases: Vec<Lease>,
 }
 
 impl Running {
@@ -118,12 +122,12 @@ fn start(
         .collect();
     let mut prefixes = prefixes(&labels, destination).into_iter();
     let mut labels = labels.into_iter();
-    let start = |Prepared { object, sandbox, images }: Prepared| {
+    let start = |Prepared { object, sandbox, images, leases }: Prepared| {
         let (names, prefixes) = (labels.by_ref().take(images.len()).collect(), prefixes.by_ref().take(images.len()).collect());
         let output = Arc::new(TerminalOutput::new(Arc::clone(printer), names, prefixes));
         let backoff = BackoffPolicy::KUBELET.with_initial(backoff_initial);
         let host_ips = prepare::host_ips();
-        Ok(Running { pod: Pod::start(PodConfig { sandbox, images, backoff, output, host_ips })?, object })
+        Ok(Running { pod: Pod::start(PodConfig { sandbox, images, backoff, output, host_ips })?, object, _leases: leases })
     };
     prepared.into_iter().map(start).collect()
 }
