@@ -67,7 +67,7 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 pub const EPOCH_LINGER_TICKS: u32 = 16;
 /// Turns of guests after which a guest thread looks for timers and I/O. Busy guests take a millisecond each, and tokio's own 61 of them
 /// would hold a timer up as long; looking costs about a microsecond.
-pub const GUEST_TURNS_PER_EVENT_LOOK: u32 = 4;
+pub const GUEST_TURNS_PER_EVENT_LOOK: u32 = 8;
 /// A turn of a guest that took at least so long makes its next one be measured by the thread's CPU clock: reading that costs a system
 /// call, which guests that only answer and wait again need not pay.
 pub const CPU_CLOCK_TURN_MIN: Duration = Duration::from_micros(500);
