@@ -30,6 +30,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_io", &["wasi"]),
     ("wasmtime_wasi_http", &["container", "wasi"]),
     ("wiggle", &["wasi"]),
+    ("tar", &["image"]),
+    ("flate2", &["image"]),
+    ("ruzstd", &["image"]),
     ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "log", "image"]),
 ];
 

@@ -16,6 +16,7 @@ mod errors;
 mod examples;
 mod guests;
 mod harness;
+mod image_store;
 mod net_differential;
 mod pod_network;
 mod run_command;
