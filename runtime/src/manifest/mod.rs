@@ -12,14 +12,20 @@
 //! in the words that the Kubernetes API server uses.
 
 mod defaults;
+mod downward;
 mod env;
+mod handlers;
 mod lower;
 mod names;
 mod node;
 mod parse;
 mod problem;
+mod pull_secrets;
 pub mod quantity;
+mod resources;
+pub mod selector;
 mod similar;
+mod stack;
 pub mod support;
 mod typed;
 mod validate;
@@ -31,11 +37,12 @@ mod tests;
 use crate::Result;
 use crate::net::EgressPolicy;
 use crate::pod::spec::PodSpec;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use std::fmt;
 use std::net::IpAddr;
 
 pub use quantity::Quantity;
+pub use selector::Selector;
 pub use support::FieldWarning;
 
 /// The objects of a manifest, understood, defaulted and checked.
@@ -55,6 +62,7 @@ pub struct Manifest {
     pods: Vec<parse::Object<Pod>>,
     config_maps: Vec<parse::Object<ConfigMap>>,
     secrets: Vec<parse::Object<Secret>>,
+    claims: Vec<parse::Object<PersistentVolumeClaim>>,
 }
 
 impl fmt::Debug for Manifest {
@@ -79,6 +87,8 @@ pub struct LowerContext {
     pub node_cpu_millis: u64,
     /// What a `resourceFieldRef` to a memory limit that is not set yields, in bytes.
     pub node_memory_bytes: u64,
+    /// What a `resourceFieldRef` to an ephemeral-storage limit that is not set yields, in bytes.
+    pub node_storage_bytes: u64,
     /// Variables set for every container over those of the manifest.
     pub extra_env: Vec<(String, String)>,
     /// What a pod without the annotation `wasmpod.dev/egress` may reach.
@@ -86,7 +96,8 @@ pub struct LowerContext {
 }
 
 impl LowerContext {
-    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and the default egress.
+    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and of storage, and the default
+    /// egress.
     pub fn new(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -95,6 +106,7 @@ impl LowerContext {
             host_ips: Vec::new(),
             node_cpu_millis: 1000,
             node_memory_bytes: 1 << 30,
+            node_storage_bytes: 1 << 30,
             extra_env: Vec::new(),
             egress: EgressPolicy::Internet,
         }
@@ -119,7 +131,7 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
     /// text beyond the `MANIFEST_*` limits.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
-        parse::manifest(text, source)
+        stack::with_room(|| parse::manifest(text, source))
     }
 
     /// The same for bytes, which must be UTF-8.
@@ -127,7 +139,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self> {
-        parse::manifest(node::text(bytes, source)?, source)
+        Self::parse(node::text(bytes, source)?, source)
     }
 
     /// Takes one pod that was made in code, such as the one around a bare `.wasm` file; it is defaulted and checked like any other.
@@ -135,7 +147,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
-        parse::single_pod(pod, source)
+        stack::with_room(|| parse::single_pod(pod, source))
     }
 
     /// What the manifest is called in errors.

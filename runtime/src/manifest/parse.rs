@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::de::DeserializeOwned;
 
 /// The kinds that a manifest may have.
-const KINDS: [&str; 4] = ["Pod", "ConfigMap", "Secret", "List"];
+const KINDS: [&str; 5] = ["Pod", "ConfigMap", "Secret", "PersistentVolumeClaim", "List"];
 
 /// An object of the manifest and where it comes from.
 #[derive(Clone, Debug)]
@@ -54,8 +54,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(source: &'a str, documents: usize) -> Self {
-        let manifest =
-            Manifest { source: source.to_owned(), documents, pods: Vec::new(), config_maps: Vec::new(), secrets: Vec::new() };
+        let manifest = Manifest {
+            source: source.to_owned(),
+            documents,
+            pods: Vec::new(),
+            config_maps: Vec::new(),
+            secrets: Vec::new(),
+            claims: Vec::new(),
+        };
         Self { manifest, report: Report::new(source, documents) }
     }
 
@@ -91,6 +97,11 @@ impl<'a> Reader<'a> {
                     self.manifest.secrets.push(object);
                 }
             }
+            "PersistentVolumeClaim" => {
+                if let Some(object) = self.typed(origin, node, false, validate::claim) {
+                    self.manifest.claims.push(object);
+                }
+            }
             _ => self.list(origin, node, depth),
         }
     }
@@ -123,7 +134,7 @@ impl<'a> Reader<'a> {
         self.report.take(&origin, problems);
     }
 
-    /// Takes a ConfigMap or a Secret; `conceal` keeps its values out of messages.
+    /// Takes an object that pods refer to; `conceal` keeps its values out of messages.
     fn typed<T: DeserializeOwned>(
         &mut self,
         mut origin: Origin,
@@ -135,6 +146,8 @@ impl<'a> Reader<'a> {
         let mut problems = Problems::default();
         let whole = reading.mistyped.is_empty();
         problems.extend(reading.mistyped.into_iter().chain(reading.unknown));
+        let (warnings, refused) = support::review(&reading.set);
+        problems.extend(refused);
         let value = reading.object.filter(|_| whole);
         origin.node = Some(node);
         if let Some(value) = &value {
@@ -145,7 +158,7 @@ impl<'a> Reader<'a> {
         }
         // The tree has told the lines of everything that can be wrong with it, and a Secret should not lie around twice.
         origin.node = origin.node.take().map(|node| Node { value: Value::Null, ..node });
-        value.map(|value| Object { origin, value, warnings: Vec::new() })
+        value.map(|value| Object { origin, value, warnings })
     }
 
     fn pod(&mut self, mut origin: Origin, node: &Node) {
@@ -198,7 +211,7 @@ fn unknown_kind(path: FieldPath, kind: &str, version: &str) -> Problem {
         "PodList" | "ConfigMapList" | "SecretList" => problem.hint("write kind: List, and the kind of each item"),
         _ => match closest(kind, KINDS) {
             Some(known) => problem.hint(format!("did you mean {known:?}?")),
-            None => problem.hint("wasmpod reads Pod, ConfigMap, Secret and List"),
+            None => problem.hint("wasmpod reads Pod, ConfigMap, Secret, PersistentVolumeClaim and List"),
         },
     }
 }

@@ -14,7 +14,7 @@ use super::spec::PodSpec;
 use super::state::{Action, Attempt, ContainerIndex, Event, Outcome, PodState, Signal, StartError};
 use super::status::{StatusFacts, pod_status};
 use crate::container::{Container, ContainerEvent};
-use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX, VOLUME_CHECK_INTERVAL};
+use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX};
 use crate::log::LogWriter;
 use crate::pod::backoff::BackoffPolicy;
 use crate::{Error, ErrorKind, Result};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Who takes what the containers print.
 pub trait ContainerOutput: Send + Sync {
@@ -160,7 +160,6 @@ struct Driver {
     events: mpsc::Sender<Event>,
     inbox: mpsc::Receiver<Event>,
     view: watch::Sender<PodView>,
-    volume_check: Interval,
     /// The look at the volumes that is under way.
     measuring: Option<JoinHandle<Option<String>>>,
     started_at: Instant,
@@ -175,24 +174,8 @@ impl Driver {
         let (events, inbox) = mpsc::channel((containers * POD_EVENTS_PER_CONTAINER_MAX).max(1));
         let (view, seen) = watch::channel(PodView { generation: 0, state: state.clone(), released: false });
         let instances = std::iter::repeat_with(|| None).take(containers).collect();
-        let mut volume_check = tokio::time::interval(VOLUME_CHECK_INTERVAL);
-        volume_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let commands = Some(commands);
-        (
-            Self {
-                config,
-                state,
-                instances,
-                commands,
-                events,
-                inbox,
-                view,
-                volume_check,
-                measuring: None,
-                started_at: Instant::now(),
-            },
-            seen,
-        )
+        (Self { config, state, instances, commands, events, inbox, view, measuring: None, started_at: Instant::now() }, seen)
     }
 
     /// Runs until the pod has finished.
@@ -230,14 +213,14 @@ impl Driver {
                         return Event::Evict { message };
                     }
                 }
-                _ = self.volume_check.tick(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
+                () = self.config.sandbox.storage_due(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
                 () = &mut tick => return Event::Tick,
             }
         }
     }
 
     fn may_measure(&self) -> bool {
-        self.measuring.is_none() && self.config.sandbox.has_size_limits() && !self.state.is_ending()
+        self.measuring.is_none() && !self.state.is_ending()
     }
 
     /// Performs the actions in order; true when the last of them was to finish.
@@ -249,6 +232,7 @@ impl Driver {
                 Action::Start { container, attempt } => self.start(container, attempt),
                 Action::Terminate { container, attempt } => self.signal(container, attempt, Signal::Term),
                 Action::Kill { container, attempt } => self.signal(container, attempt, Signal::Kill),
+                Action::Probe { .. } | Action::RunHook { .. } => {}
                 Action::Finish(outcome) => {
                     tracing::info!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?outcome, "finished");
                     finished = true;
@@ -275,8 +259,8 @@ impl Driver {
             }
         };
         let output = self.config.output.open(index, attempt);
-        match self.config.sandbox.container_config(index, image, &output) {
-            Ok(config) => *slot = Some((attempt, Container::start(self.config.sandbox.engine(), config, report))),
+        match self.config.sandbox.start(index, image, &output, report.clone()) {
+            Ok(container) => *slot = Some((attempt, container)),
             Err(error) => report(ContainerEvent::StartFailed(error)),
         }
     }
