@@ -79,7 +79,10 @@ async fn the_store_itself_is_a_layout() {
         ("oci:from:3", "the layout holds no image \"3\" | it holds reg.example/a:1, reg.example/b:2"),
         ("oci:absent", "there is no such directory | -"),
         ("oci:from/index.json", "this is a file, not a directory | write oci-archive: for a layout in a tar file"),
-        ("oci:from/blobs", "this is no OCI image layout: there is no index.json in it | make one with wasmpod save, or with skopeo copy"),
+        (
+            "oci:from/blobs",
+            "this is no OCI image layout: there is no index.json in it | make one with wasmpod save, or with skopeo copy",
+        ),
         ("oci-archive:absent.tar", "there is no such archive | -"),
         ("oci-archive:from", "the archive is no regular file | -"),
         ("oci-archive:from/index.json", "this is no tar file, or a damaged one | -"),

@@ -181,7 +181,9 @@ async fn a_linux_image_is_refused_before_its_layers_are_asked_for() {
     let config = blobs.add(CONFIG_DOCKER, config.to_string());
     let layer = Descriptor::new("application/vnd.docker.image.rootfs.diff.tar.gzip", Digest::of(b"not there"), 1000);
     let top = blobs.manifest(&config, &[layer], json!({}));
-    assert!(refusal(&blobs, &top).await.starts_with("the image is not WebAssembly: it is made for linux/arm64 and runs \"/bin/sh\""));
+    assert!(
+        refusal(&blobs, &top).await.starts_with("the image is not WebAssembly: it is made for linux/arm64 and runs \"/bin/sh\"")
+    );
 }
 
 #[tokio::test]

@@ -112,9 +112,9 @@ impl Setup {
         assert_eq!(secret.nlink(), 1);
         assert_eq!(fs::read_dir(self.folder.path().join("outside")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 2);
-        let partial = fs::read_dir(self.store.path("rootfs")).unwrap().filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("partial")
-        });
+        let partial = fs::read_dir(self.store.path("rootfs"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("partial"));
         assert_eq!(partial.count(), 0);
     }
 }
@@ -202,7 +202,8 @@ async fn a_layer_that_is_not_what_the_config_says_is_refused() {
 #[tokio::test]
 async fn whiteouts_are_about_the_layers_below() {
     let setup = Setup::new();
-    let below = Tar::default().file("keep", "1").file("gone", "1").file("dir/old", "1").file("dir/sub/old", "1").file("tree/a/b", "1");
+    let below =
+        Tar::default().file("keep", "1").file("gone", "1").file("dir/old", "1").file("dir/sub/old", "1").file("tree/a/b", "1");
     // The opaque mark stands behind what the same layer puts there, and so does the whiteout of a file that it makes anew.
     let above = Tar::default().file("dir/new", "2").file("dir/.wh..wh..opq", "").file(".wh.gone", "").file(".wh.tree", "");
     let above = above.file("made", "2").file(".wh.made", "").file("absent/.wh.x", "").file(".wh..wh.plnk", "");
@@ -248,9 +249,10 @@ async fn nothing_gets_out() {
         ("an opaque mark through a link out", vec![tar().symlink("l", up).end(), tar().file("l/.wh..wh..opq", "").end()]),
         ("an opaque root", vec![tar().file("a", "1").end(), tar().file(".wh..wh..opq", "").end()]),
         ("a long name that leads out", vec![tar().pax(&[("path", "../../../outside/evil")]).file("a", "x").end()]),
-        ("a GNU name that leads out", vec![
-            tar().entry(EntryType::GNULongName, "././@LongLink", "", b"../../../outside/evil\0").file("a", "x").end(),
-        ]),
+        (
+            "a GNU name that leads out",
+            vec![tar().entry(EntryType::GNULongName, "././@LongLink", "", b"../../../outside/evil\0").file("a", "x").end()],
+        ),
         ("a long link that leads out", vec![tar().pax(&[("linkpath", &format!("{up}/secret"))]).link("h", "a").end()]),
         ("a name with a NUL", vec![tar().pax(&[("path", "a\0/../../x")]).file("a", "x").end()]),
         ("magic links", vec![tar().symlink("l", "/proc/self/cwd").file("l/evil", "x").end()]),
