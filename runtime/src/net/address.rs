@@ -49,23 +49,43 @@ pub enum Protocol {
     Udp,
 }
 
-/// The virtual addresses of one pod, its own until dropped.
+/// The addresses of one pod: virtual ones, its own until dropped, or those that it has in a network namespace of its own.
 #[derive(Debug)]
 pub struct PodAddresses {
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+    /// None for the addresses of a namespace.
+    lease: Option<Lease>,
+}
+
+/// A number that the pool gets back.
+#[derive(Debug)]
+struct Lease {
     number: u16,
     pool: AddressPool,
 }
 
 impl PodAddresses {
-    /// `10.88.x.y`.
-    pub fn ipv4(&self) -> Ipv4Addr {
-        let [high, low] = self.number.to_be_bytes();
-        Ipv4Addr::new(10, 88, high, low)
+    /// The addresses that the pod has in its network namespace. For a family without one, a virtual address stands in, which nobody
+    /// outside can reach.
+    pub fn of_namespace(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Self {
+        let number = *AddressPool::NUMBERS.start();
+        Self { ipv4: ipv4.unwrap_or(virtual_ipv4(number)), ipv6: ipv6.unwrap_or(virtual_ipv6(number)), lease: None }
     }
 
-    /// `fd77:6173:6d70:6f64::xxyy`: a unique local address.
+    /// The IPv4 address; of the pool: `10.88.x.y`.
+    pub fn ipv4(&self) -> Ipv4Addr {
+        self.ipv4
+    }
+
+    /// The IPv6 address; of the pool: `fd77:6173:6d70:6f64::xxyy`, a unique local address.
     pub fn ipv6(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, self.number)
+        self.ipv6
+    }
+
+    /// Whether `ip` is one of the pool's, which mean nothing outside this process. In a network namespace they may be anybody's.
+    pub(super) fn is_virtual(&self, ip: IpAddr) -> bool {
+        self.lease.is_some() && AddressPool::is_virtual(ip)
     }
 
     /// The pod's address of a family.
@@ -90,8 +110,19 @@ impl PodAddresses {
 
 impl Drop for PodAddresses {
     fn drop(&mut self) {
-        self.pool.taken().remove(&self.number);
+        if let Some(Lease { number, pool }) = &self.lease {
+            pool.taken().remove(number);
+        }
     }
+}
+
+fn virtual_ipv4(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(10, 88, high, low)
+}
+
+fn virtual_ipv6(number: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, number)
 }
 
 /// The virtual addresses of a process: each pod takes the lowest that is free.
@@ -124,7 +155,8 @@ impl AddressPool {
             return Err(Error::limit("every virtual pod address is taken").hint("stop a pod first"));
         }
         taken.insert(number);
-        Ok(PodAddresses { number, pool: self.clone() })
+        let (ipv4, ipv6) = (virtual_ipv4(number), virtual_ipv6(number));
+        Ok(PodAddresses { ipv4, ipv6, lease: Some(Lease { number, pool: self.clone() }) })
     }
 
     /// What a pod sees as the peer of a connection that came from outside over the other family.
@@ -205,6 +237,14 @@ mod tests {
         let pool = AddressPool::new();
         pool.taken().extend(AddressPool::NUMBERS);
         assert_eq!(pool.take().unwrap_err().kind(), crate::ErrorKind::Limit);
+    }
+
+    #[test]
+    fn a_pod_in_a_namespace_has_the_addresses_that_it_has_there() {
+        let pod = PodAddresses::of_namespace(Some(Ipv4Addr::new(10, 88, 0, 7)), None);
+        assert!(pod.contains("10.88.0.7".parse().unwrap()) && pod.contains("127.0.0.1".parse().unwrap()));
+        assert!(!pod.contains("10.88.0.2".parse().unwrap()));
+        assert!(!pod.is_virtual("10.88.0.2".parse().unwrap()), "another pod of the cluster, not of this process");
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod waiters;
 pub use address::{AddressFamily, AddressPool, PodAddresses, Protocol};
 pub use container::ContainerNet;
 pub use error::NetError;
-pub use gateway::{Dial, Gateway, LookupFuture};
+pub use gateway::{Dial, Exposure, Gateway, LookupFuture};
 pub use names::{HostAlias, Lookup};
 pub use options::{TcpOptions, UdpOptions};
 pub use outbox::OutsideChannel;
@@ -228,7 +228,7 @@ impl PodNet {
             return Ok(Route::Inside);
         }
         match &self.0.gateway {
-            Some(gateway) if !AddressPool::is_virtual(remote.ip()) => {
+            Some(gateway) if !self.0.addresses.is_virtual(remote.ip()) => {
                 if gateway.allows(remote) {
                     Ok(Route::Outside(gateway.clone()))
                 } else {
@@ -248,6 +248,14 @@ impl PodNet {
             return Ok(Route::Client { outbox: client.outbox.clone(), client: client.address });
         }
         self.route(remote)
+    }
+
+    /// Makes a socket that listens or receives at `local` reachable from outside, where the way out is one that does.
+    fn expose(&self, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
+        match &self.0.gateway {
+            Some(gateway) if !local.ip().is_loopback() => gateway.expose(self, protocol, local),
+            _ => Ok(None),
+        }
     }
 
     /// The address that a socket bound to `bound` sends from.
@@ -278,7 +286,7 @@ impl PodNet {
     /// What the pod sees of a client: its address, or one that stands for the outside when that would mean something else in here.
     fn shown_client(&self, client: SocketAddr, family: AddressFamily) -> SocketAddr {
         let ip = client.ip().to_canonical();
-        let misleading = ip.is_loopback() || ip.is_unspecified() || AddressPool::is_virtual(ip) || AddressFamily::of(ip) != family;
+        let misleading = ip.is_loopback() || ip.is_unspecified() || self.0.addresses.is_virtual(ip) || AddressFamily::of(ip) != family;
         SocketAddr::new(if misleading { AddressPool::outside(family) } else { ip }, client.port())
     }
 }
