@@ -20,6 +20,18 @@ pub const EVICTION_GRACE: Duration = Duration::from_secs(1);
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// Ticks for which the epoch clock stays awake after the last guest went to sleep, so that quick turns do not pay for waking it.
 pub const EPOCH_LINGER_TICKS: u32 = 16;
+/// Turns of guests after which a guest thread looks for timers and I/O. Busy guests take a millisecond each, and tokio's own 61 of them
+/// would hold a timer up as long; looking costs about a microsecond.
+pub const GUEST_TURNS_PER_EVENT_LOOK: u32 = 4;
+/// A turn of a guest that took at least so long makes its next one be measured by the thread's CPU clock: reading that costs a system
+/// call, which guests that only answer and wait again need not pay.
+pub const CPU_CLOCK_TURN_MIN: Duration = Duration::from_micros(500);
+/// What a container with a CPU limit may save up while it waits, as time at its own rate. A wait ends a few milliseconds late at most;
+/// more would let it go over its limit in the first second by as much.
+pub const CPU_BURST: Duration = Duration::from_millis(40);
+/// The longest that a container is held back for one thing that it did, such as a `memory.fill` over 4 GiB, which nobody can interrupt:
+/// a container that is silent for minutes would be taken for dead.
+pub const CPU_DEBT_MAX: Duration = Duration::from_secs(1);
 /// Threads that run guests, at least: one busy guest must not stop the others on a small machine.
 pub const GUEST_THREADS_MIN: usize = 2;
 /// Threads for what guests do to files; each costs a stack, and more than a disk can serve are of no use.
@@ -41,6 +53,8 @@ pub const ENGINE_SLOTS_MIN: u32 = 16;
 pub const TABLES_PER_SLOT: u32 = 4;
 /// Elements a table in the pool can grow to; 1 MiB of address space. The biggest programs seen have some 60,000.
 pub const TABLE_ELEMENTS_MAX: usize = 128 << 10;
+/// What one element of a table counts against the memory limit of its container, in bytes: a pointer in the host.
+pub const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Tables one module may have in the pool.
 pub const TABLES_PER_MODULE_MAX: u32 = 16;
 /// Memories one module may have in the pool; toolchains emit one.

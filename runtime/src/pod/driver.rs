@@ -275,8 +275,8 @@ impl Driver {
             }
         };
         let output = self.config.output.open(index, attempt);
-        match self.config.sandbox.container_config(index, image, &output) {
-            Ok(config) => *slot = Some((attempt, Container::start(self.config.sandbox.engine(), config, report))),
+        match self.config.sandbox.start(index, image, &output, report.clone()) {
+            Ok(container) => *slot = Some((attempt, container)),
             Err(error) => report(ContainerEvent::StartFailed(error)),
         }
     }

@@ -9,4 +9,4 @@ pub mod sandbox;
 pub mod driver;
 
 pub use driver::{ContainerOutput, Pod, PodConfig};
-pub use sandbox::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};
+pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};

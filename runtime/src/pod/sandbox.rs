@@ -2,23 +2,28 @@
 //!
 //! The word is the CRI's: a pod sandbox is the pod without its containers. It outlives all of them and is released last.
 
+mod exec;
+
+pub use exec::EXEC_IMAGE_ANNOTATION;
+
 use super::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, VolumeSource};
 use super::state::ContainerIndex;
-use crate::container::{ContainerConfig, Program};
+use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, Program};
 use crate::engine::Engine;
-use crate::limits::CONTAINER_MEMORY_BYTES_DEFAULT;
 use crate::log::{LogWriter, Stream};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
 use crate::volume::{ContainerFiles, PodVolumes};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 /// What a sandbox is made with.
@@ -66,8 +71,19 @@ pub struct Sandbox {
     volumes: Arc<PodVolumes>,
     published: Vec<Published>,
     stdin: Option<(ContainerIndex, Stdin)>,
+    /// The latest run of each container.
+    runs: Mutex<BTreeMap<ContainerIndex, LatestRun>>,
+    /// Where work is done for guests that is not theirs.
+    runtime: Handle,
     /// The pod's directory; declared after the volumes, which lie in it, and so removed after them.
     _state_dir: tempfile::TempDir,
+}
+
+/// What others can join while a run of a container lasts.
+#[derive(Clone, Debug)]
+struct LatestRun {
+    group: Weak<ControlGroup>,
+    files: Weak<ContainerFiles>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -98,7 +114,7 @@ impl Sandbox {
             hostname: spec.hostname.clone(),
             host_aliases: spec.host_aliases.clone(),
             addresses: config.addresses,
-            gateway: Some(Arc::new(HostGateway::new(spec.egress.clone(), tokio::runtime::Handle::current()))),
+            gateway: Some(Arc::new(HostGateway::new(spec.egress.clone(), Handle::current()))),
         });
         let mut published = Vec::new();
         for port in declared_ports(&spec).chain(config.publish) {
@@ -115,6 +131,8 @@ impl Sandbox {
             volumes,
             published,
             stdin: config.stdin,
+            runs: Mutex::default(),
+            runtime: Handle::current(),
             _state_dir: state_dir,
         })
     }
@@ -166,17 +184,26 @@ impl Sandbox {
         })
     }
 
-    /// Everything that one run of a container is made from.
+    /// Starts a container of the pod, with its output in `log`. `report` is called on the guest threads and must not block.
     ///
     /// # Errors
-    /// Reason `CreateContainerConfigError` when a volume cannot be mounted as the spec asks.
-    pub(super) fn container_config(
+    /// Reason `CreateContainerConfigError` when a volume cannot be mounted as the spec asks. What goes wrong later is reported.
+    pub fn start(
         &self,
         index: ContainerIndex,
         image: &ContainerImage,
-        output: &LogWriter,
-    ) -> Result<ContainerConfig> {
-        let spec = self.spec.containers.get(index.0).ok_or_else(|| Error::internal("the pod has no such container"))?;
+        log: &LogWriter,
+        report: impl FnMut(ContainerEvent) + Send + 'static,
+    ) -> Result<Container> {
+        let config = self.container_config(index, image, log)?;
+        let run = LatestRun { group: Arc::downgrade(&config.group), files: Arc::downgrade(&config.files) };
+        self.runs().insert(index, run);
+        Ok(Container::start(&self.engine, config, report))
+    }
+
+    /// Everything that one run of a container is made from.
+    fn container_config(&self, index: ContainerIndex, image: &ContainerImage, log: &LogWriter) -> Result<ContainerConfig> {
+        let spec = self.container(index)?;
         let files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
         if let Some(dir) = &spec.working_dir {
             files.make_dir(dir)?;
@@ -187,15 +214,28 @@ impl Sandbox {
             working_dir: spec.working_dir.clone(),
             preopens: Vec::new(),
             stdin: self.stdin.as_ref().filter(|(reader, _)| *reader == index).map_or_else(Stdin::empty, |(_, stdin)| stdin.clone()),
-            stdout: Arc::new(output.stream(Stream::Stdout)),
-            stderr: Arc::new(output.stream(Stream::Stderr)),
+            stdout: Arc::new(log.stream(Stream::Stdout)),
+            stderr: Arc::new(log.stream(Stream::Stderr)),
             net: self.network.container(&spec.name),
             listeners: Vec::new(),
             tls: None,
         };
-        let program = image.program.clone();
-        let memory_limit_bytes = spec.memory_limit_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT);
-        Ok(ContainerConfig { program, wasi, files, ports: spec.ports.clone(), memory_limit_bytes })
+        let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };
+        Ok(ContainerConfig {
+            program: image.program.clone(),
+            wasi,
+            files: Arc::new(files),
+            ports: spec.ports.clone(),
+            group: ControlGroup::new(limits),
+        })
+    }
+
+    fn container(&self, index: ContainerIndex) -> Result<&ContainerSpec> {
+        self.spec.containers.get(index.0).ok_or_else(|| Error::internal("the pod has no such container"))
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<ContainerIndex, LatestRun>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives everything back: the machine's ports, the network, the volumes.

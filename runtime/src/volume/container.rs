@@ -8,6 +8,8 @@
 //! - A read-only file gets it in a read-only directory that stands for the folder above its `mountPath`, shared by all such files
 //!   of that folder; the container cannot write anything else into that folder.
 
+mod guest_path;
+
 use super::tree::{PrivateTree, open_dir};
 use super::{PodVolumes, Target, VolumeKind, beneath, config_error, explain};
 use crate::limits::CONTAINER_ROOT_ENTRIES_MAX;
