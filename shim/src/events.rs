@@ -7,10 +7,10 @@ use containerd_shim_protos::events::task::{
 };
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim_protos::protobuf::{Message, MessageDyn, MessageField};
+use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
-use containerd_shim_protos::shim_async::{Client, Events as _, EventsClient};
+use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::{topics, ttrpc};
 use tokio::sync::mpsc;
 
@@ -91,10 +91,18 @@ impl Events {
         self.send(topics::TASK_DELETE_EVENT_TOPIC, &event);
     }
 
+    /// Waits until every event was handed over.
+    pub(crate) async fn drain(&self) {
+        if let Some(queue) = &self.queue {
+            // All places are free once nothing waits.
+            drop(queue.reserve_many(EVENTS_WAITING_MAX).await);
+        }
+    }
+
     fn send<M: Message>(&self, topic: &str, event: &M) {
         let Some(queue) = &self.queue else { return };
         let any = Any {
-            type_url: event.descriptor_dyn().full_name().to_owned(),
+            type_url: format!("containerd.events.{}", M::NAME),
             value: event.write_to_bytes().unwrap_or_default(),
             ..Any::default()
         };

@@ -11,16 +11,19 @@ use crate::stdio::{StreamControls, StreamPaths};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{oneshot, watch};
-use wasmpod::container::{Container, ContainerConfig, ContainerEvent};
+use wasmpod::container::{Container, ContainerEvent, ContainerLimits, ContainerUsage, ExecConfig};
 use wasmpod::engine::Engine;
 use wasmpod::log::OutputSink;
 use wasmpod::pod::state::{ContainerExit, ExitCause, Signal};
+use wasmpod::pod::{Member, RunningMember};
 use wasmpod::{Error, ErrorKind, Result};
 
 /// SIGKILL.
 const KILL: u32 = 9;
 /// SIGTERM.
 const TERM: u32 = 15;
+/// The exit status of what was never executed, as a shell has it.
+const CANNOT_EXECUTE: u32 = 126;
 
 /// Where a process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +59,28 @@ impl Ended {
 pub(crate) enum Body {
     /// Nothing: the sandbox of a pod.
     Idle,
-    /// A program, and where it can say why it ended.
-    Program {
-        /// All that it is made from.
-        config: Box<ContainerConfig>,
-        /// Its standard error.
-        complaints: Box<dyn OutputSink>,
-    },
+    /// A container's program.
+    Member(Box<Member>, Complaints),
+    /// Something in the container whose process is named.
+    Exec(Box<ExecConfig>, Arc<Process>, Complaints),
+}
+
+/// Where a process can say why it ended: its standard error.
+pub(crate) type Complaints = Box<dyn OutputSink>;
+
+/// A process that was started.
+enum Running {
+    Member(RunningMember),
+    Exec(Container),
+}
+
+impl Running {
+    fn container(&self) -> &Container {
+        match self {
+            Self::Member(member) => member.container(),
+            Self::Exec(container) => container,
+        }
+    }
 }
 
 /// One process.
@@ -76,8 +94,8 @@ pub(crate) struct Process {
 struct Inner {
     /// Until it is started.
     body: Option<Body>,
-    /// While it runs.
-    container: Option<Container>,
+    /// Once it was started, also after its end.
+    running: Option<Running>,
     controls: StreamControls,
     /// The first signal that was to end it.
     fatal_signal: Option<u32>,
@@ -94,7 +112,7 @@ impl std::fmt::Debug for Process {
 impl Process {
     /// A process that can be started.
     pub(crate) fn new(body: Body, paths: StreamPaths, controls: StreamControls) -> Arc<Self> {
-        let inner = Inner { body: Some(body), container: None, controls, fatal_signal: None, message: String::new() };
+        let inner = Inner { body: Some(body), running: None, controls, fatal_signal: None, message: String::new() };
         Arc::new(Self { paths, status: watch::Sender::new(Status::Created), inner: Mutex::new(inner) })
     }
 
@@ -112,22 +130,39 @@ impl Process {
             let mut inner = self.inner();
             (inner.body.take(), matches!(self.status(), Status::Stopped(_)))
         };
-        match (body, engine) {
-            _ if stopped => Err(Error::new(ErrorKind::Conflict, "the process has ended")),
-            (None, _) => Err(Error::new(ErrorKind::Conflict, "the process was started before")),
-            (Some(Body::Program { config, complaints }), Some(engine)) => self.run(engine, *config, complaints).await,
-            (Some(Body::Idle), _) => {
+        let body = match body {
+            _ if stopped => return Err(Error::new(ErrorKind::Conflict, "the process has ended")),
+            None => return Err(Error::new(ErrorKind::Conflict, "the process was started before")),
+            Some(body) => body,
+        };
+        let engine = || engine.ok_or_else(|| Error::internal("a program without an engine"));
+        match body {
+            Body::Idle => {
                 self.status.send_replace(Status::Running);
                 Ok(())
             }
-            (Some(Body::Program { .. }), None) => Err(Error::internal("a program without an engine")),
+            Body::Member(member, complaints) => {
+                let (report, started) = self.report(complaints);
+                self.began(Running::Member(member.start(engine()?, report)));
+                started.await.unwrap_or_else(|_| Err(silent()))
+            }
+            Body::Exec(config, into, complaints) => {
+                let (report, started) = self.report(complaints);
+                let container = into.exec(engine()?, *config, report).inspect_err(|_| self.end(Ended::now(CANNOT_EXECUTE)))?;
+                self.began(Running::Exec(container));
+                started.await.unwrap_or_else(|_| Err(silent()))
+            }
         }
     }
 
-    async fn run(self: &Arc<Self>, engine: &Engine, config: ContainerConfig, complaints: Box<dyn OutputSink>) -> Result<()> {
+    /// What a container is to call with its news, and where the first of it arrives.
+    fn report(
+        self: &Arc<Self>,
+        complaints: Complaints,
+    ) -> (impl FnMut(ContainerEvent) + Send + 'static + use<>, oneshot::Receiver<Result<()>>) {
         let (tell, told) = oneshot::channel();
         let (process, mut tell, mut complaints) = (Arc::clone(self), Some(tell), Some(complaints));
-        let container = Container::start(engine, config, move |event| {
+        let report = move |event| {
             let outcome = match event {
                 ContainerEvent::Started => {
                     process.status.send_replace(Status::Running);
@@ -135,26 +170,40 @@ impl Process {
                 }
                 ContainerEvent::StartFailed(error) => {
                     complaints = None;
-                    // As a shell has it for what cannot be executed.
-                    process.end(Ended::now(126));
+                    process.end(Ended::now(CANNOT_EXECUTE));
                     Err(error)
                 }
-                ContainerEvent::Exited(exit) => return process.exited(exit, complaints.take()),
+                ContainerEvent::Exited(exit) => {
+                    process.exited(exit, complaints.take());
+                    Ok(())
+                }
             };
             if let Some(tell) = tell.take() {
                 drop(tell.send(outcome));
             }
-        });
-        {
-            let mut inner = self.inner();
-            if let Some(signal) = inner.fatal_signal {
-                container.signal(stop_signal(signal));
-            }
-            if !matches!(self.status(), Status::Stopped(_)) {
-                inner.container = Some(container);
-            }
+        };
+        (report, told)
+    }
+
+    /// Keeps what was started, and passes on a signal that came before.
+    fn began(&self, running: Running) {
+        let mut inner = self.inner();
+        if let Some(signal) = inner.fatal_signal {
+            running.container().signal(stop_signal(signal));
         }
-        told.await.unwrap_or_else(|_| Err(Error::internal("the container said nothing of its start")))
+        inner.running = Some(running);
+    }
+
+    fn exec(
+        &self,
+        engine: &Engine,
+        config: ExecConfig,
+        report: impl FnMut(ContainerEvent) + Send + 'static,
+    ) -> Result<Container> {
+        match &self.inner().running {
+            Some(Running::Member(member)) => member.exec(engine, config, report),
+            _ => Err(Error::new(ErrorKind::Conflict, "the container does not run, so nothing can be exec'd into it")),
+        }
     }
 
     fn exited(&self, exit: ContainerExit, complaints: Option<Box<dyn OutputSink>>) {
@@ -180,8 +229,6 @@ impl Process {
             }
             ends
         });
-        let container = self.inner().container.take();
-        drop(container);
     }
 
     /// Sends it a signal. Like a Linux program without handlers it dies of most, and is not impressed by the others.
@@ -198,8 +245,8 @@ impl Process {
         }
         let mut inner = self.inner();
         inner.fatal_signal.get_or_insert(signal);
-        match &inner.container {
-            Some(container) => container.signal(stop_signal(signal)),
+        match &inner.running {
+            Some(running) => running.container().signal(stop_signal(signal)),
             None => {
                 let runs_soon = inner.body.is_none() && self.status() == Status::Created;
                 drop(inner);
@@ -223,6 +270,52 @@ impl Process {
                 return Ended::now(128 + KILL);
             }
         }
+    }
+
+    /// Holds it.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when it does not run.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.hold(Status::Running, Status::Paused, Container::pause)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when it is not held.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.hold(Status::Paused, Status::Running, Container::resume)
+    }
+
+    fn hold(&self, from: Status, to: Status, act: impl FnOnce(&Container)) -> Result<()> {
+        let inner = self.inner();
+        let moved = self.status.send_if_modified(|status| {
+            let moves = *status == from;
+            if moves {
+                *status = to;
+            }
+            moves
+        });
+        if !moved {
+            return Err(Error::new(ErrorKind::Conflict, format!("the process is not in the state {from:?}")));
+        }
+        if let Some(running) = &inner.running {
+            act(running.container());
+        }
+        Ok(())
+    }
+
+    /// Sets other limits.
+    pub(crate) fn set_limits(&self, limits: ContainerLimits) {
+        if let Some(running) = &self.inner().running {
+            running.container().set_limits(limits);
+        }
+    }
+
+    /// What it uses, or used last; none before it was started.
+    pub(crate) fn usage(&self) -> Option<ContainerUsage> {
+        self.inner().running.as_ref().map(|running| running.container().usage())
     }
 
     /// What it said when it ended badly: a trap and its back-trace.
@@ -267,6 +360,10 @@ fn disposition(signal: u32) -> Result<Disposition> {
         1..=64 => Ok(Disposition::Ends),
         _ => Err(Error::invalid(format!("{signal} is no signal"))),
     }
+}
+
+fn silent() -> Error {
+    Error::internal("the container said nothing of its start")
 }
 
 fn stop_signal(signal: u32) -> Signal {

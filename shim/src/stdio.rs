@@ -38,14 +38,6 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// The streams of a process that has none.
-    pub(crate) fn none() -> Self {
-        let (writer, reader) = wasmpod::log::pipe();
-        // Without a reader everything is thrown away.
-        drop(reader);
-        Self { stdin: Stdin::empty(), stdout: writer.clone(), stderr: writer }
-    }
-
     pub(crate) fn stdout(&self) -> impl OutputSink + use<> {
         self.stdout.stream(Stream::Stdout)
     }
