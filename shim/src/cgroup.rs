@@ -3,6 +3,7 @@
 //! A pod is one process here, so there is one group for it: that of its sandbox, which lies in the group that the kubelet makes (and
 //! limits) for the pod. Both forms of `linux.cgroupsPath` are understood: a path, and systemd's `slice:prefix:name`.
 
+use crate::limits::{CGROUP_REMOVAL_RETRY, CGROUP_REMOVALS_MAX};
 use std::path::{Path, PathBuf};
 use wasmpod::{Error, Result};
 
@@ -38,14 +39,22 @@ pub(crate) fn leave(path: &str) {
     remove(path);
 }
 
-/// Removes the group `path` where it is empty.
+/// Removes the group `path`. A server that was killed stands in it until the kernel is done with it, so this waits for a moment.
 pub(crate) fn remove(path: &str) {
     let relative = relative(path);
     if relative.components().next().is_none() {
         return;
     }
-    for dir in directories(&relative) {
-        let _ = std::fs::remove_dir(dir);
+    let is_busy = |dir: &PathBuf| {
+        std::fs::remove_dir(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+    };
+    let mut left = directories(&relative);
+    for _ in 0..CGROUP_REMOVALS_MAX {
+        left.retain(is_busy);
+        if left.is_empty() {
+            return;
+        }
+        std::thread::sleep(CGROUP_REMOVAL_RETRY);
     }
 }
 

@@ -28,3 +28,7 @@ pub(crate) const MOUNT_OPTIONS_BYTES_MAX: usize = 4095;
 pub(crate) const TERMINAL_CHUNK_BYTES: usize = 8 << 10;
 /// How long the server waits for its connections to end after its last task was deleted.
 pub(crate) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the removal of a control group is tried, with [`CGROUP_REMOVAL_RETRY`] between: containerd waits for it.
+pub(crate) const CGROUP_REMOVALS_MAX: u32 = 100;
+/// How long to wait for the last process of a control group to be gone.
+pub(crate) const CGROUP_REMOVAL_RETRY: Duration = Duration::from_millis(5);

@@ -1,5 +1,6 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
+use crate::shim::ShimArgs;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub(crate) enum Verb {
     /// The exit status is 0 when every pod succeeded, the failing container's own when one failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
+    /// Run pods under containerd and Kubernetes.
+    Shim(ShimArgs),
 }
 
 /// The flags of `wasmpod run`.

@@ -7,6 +7,7 @@ mod args;
 mod environment;
 mod report;
 mod run;
+mod shim;
 mod terminal;
 
 /// The compiler's program, for a `wasmpod` that has none installed beside it: it starts itself under that name.
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     report::init_tracing(args.verbose);
     let outcome = match args.verb {
         Verb::Run(run) => run::run(&run),
+        Verb::Shim(shim) => shim::run(&shim),
     };
     match outcome {
         Ok(status) => status,
