@@ -155,9 +155,14 @@ impl Containerd {
 
     /// Brings an image in, in a namespace of containerd.
     pub(crate) fn import(&self, namespace: &str, image: Image) {
+        self.try_import(namespace, image).ok();
+    }
+
+    /// As `import`; containerd 1.6 complains of artifacts, which it cannot unpack, and keeps them nevertheless.
+    pub(crate) fn try_import(&self, namespace: &str, image: Image) -> Said {
         let path = self.dir.path().join("image.tar");
         image.write(&path);
-        self.ctr(&["-n", namespace, "images", "import", path.to_str().unwrap()]).ok();
+        self.ctr(&["-n", namespace, "images", "import", path.to_str().unwrap()])
     }
 
     /// An image of guests in text form, `localhost/guests:1`, each at `/NAME.wat`.

@@ -99,11 +99,23 @@ impl Kubelet {
     }
 
     fn create(&mut self, name: &str, image: &str, env: &[(&str, &str)], mounts: Vec<Mount>) -> String {
+        self.create_with_command(name, image, &[], env, mounts)
+    }
+
+    fn create_with_command(
+        &mut self,
+        name: &str,
+        image: &str,
+        command: &[&str],
+        env: &[(&str, &str)],
+        mounts: Vec<Mount>,
+    ) -> String {
         let env = env.iter().map(|(key, value)| KeyValue { key: (*key).into(), value: (*value).into() }).collect();
         let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
         let config = ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.into(), attempt: 0 }),
             image: Some(ImageSpec { image: image.into(), ..Default::default() }),
+            command: command.iter().map(|word| (*word).into()).collect(),
             envs: env,
             mounts,
             log_path: format!("{name}.log"),
@@ -275,4 +287,19 @@ fn a_memory_limit_is_told_as_oom_killed() {
     kubelet.start_container(&grow);
     assert_eq!(kubelet.wait_for_exit(&grow), 137);
     eventually("the CRI heard of it", || kubelet.status(&grow).reason == "OOMKilled");
+}
+
+#[test]
+fn a_wasm_artifact_is_fetched_from_the_content_store() {
+    if !can_run() {
+        return;
+    }
+    let mut kubelet = Kubelet::start();
+    let hello = repository("examples/hello/hello.wasm");
+    kubelet.containerd.try_import("k8s.io", Image::artifact("localhost/artifact:1", hello));
+    kubelet.run_sandbox();
+    let hello = kubelet.create_with_command("hello", "localhost/artifact:1", &["hello"], &[("PATH", "/bin")], vec![]);
+    kubelet.start_container(&hello);
+    assert_eq!(kubelet.wait_for_exit(&hello), 0);
+    assert!(kubelet.log("hello").contains("stdout F argument 0: hello\n"), "{}", kubelet.log("hello"));
 }
