@@ -2,7 +2,14 @@
 //! `ctr run --rm`, time of `ctr run --detach`, memory of a pod of three. The floor is a sandbox of this shim, which runs nothing.
 //!
 //! Needs root, containerd and runc. `cargo bench -p containerd-shim-wasmpod --bench containers`
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, missing_docs, unused_crate_dependencies, reason = "a benchmark")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    unused_crate_dependencies,
+    reason = "a benchmark"
+)]
 #![allow(dead_code, reason = "it shares the harness of the tests")]
 
 #[path = "../tests/containerd/harness.rs"]

@@ -45,9 +45,7 @@ pub(crate) fn remove(path: &str) {
     if relative.components().next().is_none() {
         return;
     }
-    let is_busy = |dir: &PathBuf| {
-        std::fs::remove_dir(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
-    };
+    let is_busy = |dir: &PathBuf| std::fs::remove_dir(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy);
     let mut left = directories(&relative);
     for _ in 0..CGROUP_REMOVALS_MAX {
         left.retain(is_busy);

@@ -96,7 +96,10 @@ mod tests {
             memory_limit_bytes: 1 << 20,
         };
         let (one, two) = (version_1(usage), version_2(usage));
-        assert_eq!((one.cpu.usage.total / 1000, one.cpu.throttling.throttled_time / 1000), (two.cpu.usage_usec, two.cpu.throttled_usec));
+        assert_eq!(
+            (one.cpu.usage.total / 1000, one.cpu.throttling.throttled_time / 1000),
+            (two.cpu.usage_usec, two.cpu.throttled_usec)
+        );
         assert_eq!((one.memory.usage.usage, one.memory.usage.limit), (two.memory.usage, two.memory.usage_limit));
     }
 }

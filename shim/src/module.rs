@@ -43,7 +43,9 @@ fn open(root: &RootFs, process: &ProcessPlan) -> Result<Option<(String, File)>> 
     };
     for path in candidates(command, process) {
         match root.open_file(&path) {
-            Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => return Ok(Some((path.display().to_string(), file))),
+            Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+                return Ok(Some((path.display().to_string(), file)));
+            }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             // A component of the path that is no directory.

@@ -20,7 +20,7 @@ pub(crate) fn open(plan: &Plan, runtime: Handle) -> Result<PodNet> {
         Network::Host | Network::Namespace(_) => {
             let (ipv4, ipv6) = addresses()?;
             let gateway = HostGateway::in_namespace(EgressPolicy::Internet, runtime);
-            config(PodAddresses::of_namespace(ipv4, ipv6), Some(Arc::new(gateway)))
+            config(PodAddresses::of_namespace(ipv4, ipv6)?, Some(Arc::new(gateway)))
         }
     }))
 }

@@ -87,11 +87,8 @@ impl Pod {
                 surroundings::use_resolver_files(&plan);
             }
             let root = RootFs::prepare(&plan, new.rootfs)?;
-            let store = ContentStore {
-                address: self.containerd.clone(),
-                namespace: self.namespace.clone(),
-                container: new.id.to_owned(),
-            };
+            let store =
+                ContentStore { address: self.containerd.clone(), namespace: self.namespace.clone(), container: new.id.to_owned() };
             let program = module::load(self.engine().await?, &root, &plan, &store).await?;
             Task::container(new.id, new.bundle, &plan, (root, program), new.streams, network)?
         } else {

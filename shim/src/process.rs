@@ -194,12 +194,7 @@ impl Process {
         inner.running = Some(running);
     }
 
-    fn exec(
-        &self,
-        engine: &Engine,
-        config: ExecConfig,
-        report: impl FnMut(ContainerEvent) + Send + 'static,
-    ) -> Result<Container> {
+    fn exec(&self, engine: &Engine, config: ExecConfig, report: impl FnMut(ContainerEvent) + Send + 'static) -> Result<Container> {
         match &self.inner().running {
             Some(Running::Member(member)) => member.exec(engine, config, report),
             _ => Err(Error::new(ErrorKind::Conflict, "the container does not run, so nothing can be exec'd into it")),
@@ -218,7 +213,11 @@ impl Process {
             inner.message = exit.message.clone();
             inner.fatal_signal
         };
-        self.end(Ended { code: code(&exit, fatal_signal), at: SystemTime::now(), out_of_memory: exit.cause == ExitCause::OutOfMemory });
+        self.end(Ended {
+            code: code(&exit, fatal_signal),
+            at: SystemTime::now(),
+            out_of_memory: exit.cause == ExitCause::OutOfMemory,
+        });
     }
 
     fn end(&self, ended: Ended) {

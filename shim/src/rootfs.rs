@@ -152,7 +152,8 @@ fn place(root: BorrowedFd<'_>, mount: &MountPlan) -> Result<()> {
         }
         MountSource::Bind { path, recursive } => {
             let source = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            let source = source.map_err(|errno| Error::io("cannot open the source", errno.into()).at(path.display().to_string()))?;
+            let source =
+                source.map_err(|errno| Error::io("cannot open the source", errno.into()).at(path.display().to_string()))?;
             let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&source).map_err(failed)?.st_mode) == FileType::Directory;
             let target = resolve(root, &mount.destination, is_dir).map_err(failed)?;
             let bound = match recursive {

@@ -76,12 +76,8 @@ impl Task for TaskService {
         if !request.checkpoint.is_empty() {
             return Err(status(Error::invalid("checkpoints are not supported")));
         }
-        let streams = StreamPaths {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            terminal: request.terminal,
-        };
+        let streams =
+            StreamPaths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
         let new = NewTask { id: &request.id, bundle: Path::new(&request.bundle), rootfs: &request.rootfs, streams };
         self.0.create(new).await.map_err(status_of_new)?;
         Ok(CreateTaskResponse { pid: Pod::pid(), ..CreateTaskResponse::default() })
@@ -142,12 +138,8 @@ impl Task for TaskService {
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> Answer<Empty> {
         let process: oci_spec::runtime::Process = decode(request.spec.as_ref(), "process").map_err(status)?;
-        let streams = StreamPaths {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            terminal: request.terminal,
-        };
+        let streams =
+            StreamPaths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
         let plan = ProcessPlan::of(&process);
         self.0.exec(&request.id, &request.exec_id, plan, streams).await.map_err(status_of_new)?;
         Ok(Empty::default())

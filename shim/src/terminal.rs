@@ -78,7 +78,10 @@ impl Side {
     fn new(fd: OwnedFd) -> Result<Self> {
         let failed = |error: io::Error| Error::io("cannot use a terminal", error);
         rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| failed(errno.into()))?;
-        #[expect(deprecated, reason = "unsound for types that give up their descriptor, which an OwnedFd does not; the replacement is unsafe")]
+        #[expect(
+            deprecated,
+            reason = "unsound for types that give up their descriptor, which an OwnedFd does not; the replacement is unsafe"
+        )]
         AsyncFd::new(fd).map(|fd| Self(Arc::new(fd))).map_err(failed)
     }
 }

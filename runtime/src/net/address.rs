@@ -1,12 +1,12 @@
 //! The addresses of a pod: loopback is its own, and two virtual addresses are unique in the process.
 
-use super::NetError;
+use super::cluster::Switch;
 use super::gateway::Gateway;
 use super::outbox::Outbox;
+use super::{NetError, PodNet};
 use crate::Error;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// IPv4 or IPv6. There are no dual-stack sockets: `wasi:sockets` has none, every IPv6 socket is `IPV6_V6ONLY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,14 @@ impl AddressFamily {
     /// The family of an address.
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    /// How many bits an address has.
+    pub(super) fn bits(self) -> u8 {
+        match self {
+            Self::Ipv4 => 32,
+            Self::Ipv6 => 128,
+        }
     }
 
     /// `0.0.0.0` or `::`.
@@ -54,13 +62,8 @@ pub enum Protocol {
 pub struct PodAddresses {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
-    /// None for the addresses of a namespace.
-    lease: Option<Lease>,
-}
-
-/// A number that the pool gets back.
-#[derive(Debug)]
-struct Lease {
+    /// Whether others than this process know them.
+    in_namespace: bool,
     number: u16,
     pool: AddressPool,
 }
@@ -68,9 +71,15 @@ struct Lease {
 impl PodAddresses {
     /// The addresses that the pod has in its network namespace. For a family without one, a virtual address stands in, which nobody
     /// outside can reach.
-    pub fn of_namespace(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Self {
-        let number = *AddressPool::NUMBERS.start();
-        Self { ipv4: ipv4.unwrap_or(virtual_ipv4(number)), ipv6: ipv6.unwrap_or(virtual_ipv6(number)), lease: None }
+    ///
+    /// # Errors
+    /// None that can happen: the virtual addresses come from a pool of their own.
+    pub fn of_namespace(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> crate::Result<Self> {
+        let mut addresses = AddressPool::new().take()?;
+        addresses.ipv4 = ipv4.unwrap_or(addresses.ipv4);
+        addresses.ipv6 = ipv6.unwrap_or(addresses.ipv6);
+        addresses.in_namespace = true;
+        Ok(addresses)
     }
 
     /// The IPv4 address; of the pool: `10.88.x.y`.
@@ -85,7 +94,17 @@ impl PodAddresses {
 
     /// Whether `ip` is one of the pool's, which mean nothing outside this process. In a network namespace they may be anybody's.
     pub(super) fn is_virtual(&self, ip: IpAddr) -> bool {
-        self.lease.is_some() && AddressPool::is_virtual(ip)
+        !self.in_namespace && AddressPool::is_virtual(ip)
+    }
+
+    /// Tells the pod from every other of its pool.
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The pool, and with it all that the pods in it share.
+    pub(super) fn pool(&self) -> &AddressPool {
+        &self.pool
     }
 
     /// The pod's address of a family.
@@ -110,24 +129,22 @@ impl PodAddresses {
 
 impl Drop for PodAddresses {
     fn drop(&mut self) {
-        if let Some(Lease { number, pool }) = &self.lease {
-            pool.taken().remove(number);
-        }
+        self.pool.lock().forget(self.number);
     }
 }
 
-fn virtual_ipv4(number: u16) -> Ipv4Addr {
+fn ipv4_of(number: u16) -> Ipv4Addr {
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(10, 88, high, low)
 }
 
-fn virtual_ipv6(number: u16) -> Ipv6Addr {
+fn ipv6_of(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, number)
 }
 
-/// The virtual addresses of a process: each pod takes the lowest that is free.
+/// The virtual addresses of a process: each pod takes the lowest that is free. Pods of one pool can reach each other.
 #[derive(Clone, Debug, Default)]
-pub struct AddressPool(Arc<Mutex<BTreeSet<u16>>>);
+pub struct AddressPool(Arc<Mutex<Switch>>);
 
 impl AddressPool {
     /// `.0.0` is the network, `.0.1` stands for the outside (see [`outside`](Self::outside)), `.255.255` is the broadcast address.
@@ -143,20 +160,8 @@ impl AddressPool {
     /// # Errors
     /// When 65,533 pods hold all of them.
     pub fn take(&self) -> crate::Result<PodAddresses> {
-        let mut taken = self.taken();
-        let mut number = *Self::NUMBERS.start();
-        for used in taken.iter() {
-            if *used > number {
-                break;
-            }
-            number += 1;
-        }
-        if !Self::NUMBERS.contains(&number) {
-            return Err(Error::limit("every virtual pod address is taken").hint("stop a pod first"));
-        }
-        taken.insert(number);
-        let (ipv4, ipv6) = (virtual_ipv4(number), virtual_ipv6(number));
-        Ok(PodAddresses { ipv4, ipv6, lease: Some(Lease { number, pool: self.clone() }) })
+        let number = self.lock().take_number()?;
+        Ok(PodAddresses { ipv4: ipv4_of(number), ipv6: ipv6_of(number), number, in_namespace: false, pool: self.clone() })
     }
 
     /// What a pod sees as the peer of a connection that came from outside over the other family.
@@ -175,8 +180,53 @@ impl AddressPool {
         }
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, BTreeSet<u16>> {
+    /// The number of a virtual address.
+    pub(super) fn number(ip: IpAddr) -> Option<u16> {
+        match ip {
+            IpAddr::V4(ip) => match ip.octets() {
+                [10, 88, high, low] => Some(u16::from_be_bytes([high, low])),
+                _ => None,
+            },
+            IpAddr::V6(ip) => match ip.segments() {
+                [0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, number] => Some(number),
+                _ => None,
+            },
+        }
+    }
+
+    /// The address of a number.
+    pub(super) fn address(number: u16, family: AddressFamily) -> IpAddr {
+        match family {
+            AddressFamily::Ipv4 => ipv4_of(number).into(),
+            AddressFamily::Ipv6 => ipv6_of(number).into(),
+        }
+    }
+
+    /// The address of a number, with a port.
+    pub(super) fn socket((number, port): (u16, u16), family: AddressFamily) -> SocketAddr {
+        SocketAddr::new(Self::address(number, family), port)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Switch> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Switch {
+    /// Takes the lowest free number.
+    pub(super) fn take_number(&mut self) -> crate::Result<u16> {
+        let mut number = *AddressPool::NUMBERS.start();
+        for used in &self.taken {
+            if *used > number {
+                break;
+            }
+            number += 1;
+        }
+        if !AddressPool::NUMBERS.contains(&number) {
+            return Err(Error::limit("every virtual pod address is taken").hint("stop a pod first"));
+        }
+        self.taken.insert(number);
+        Ok(number)
     }
 }
 
@@ -184,6 +234,17 @@ impl AddressPool {
 pub(super) enum Route {
     /// To a socket of this pod.
     Inside,
+    /// To a socket of a pod, another one or (through a Service) this one.
+    Pod {
+        /// The pod.
+        net: PodNet,
+        /// Its address and port.
+        address: SocketAddr,
+        /// Whom the pod is to take for the sender of a datagram, if not the sender itself.
+        source: Option<SocketAddr>,
+    },
+    /// To a Service behind which nobody is.
+    Refused,
     /// To a client of a published UDP port, who has sent before.
     Client {
         /// What leads to it.
@@ -192,7 +253,12 @@ pub(super) enum Route {
         client: SocketAddr,
     },
     /// Out of the pod.
-    Outside(Arc<dyn Gateway>),
+    Outside {
+        /// The way.
+        gateway: Arc<dyn Gateway>,
+        /// The real address, where the one that the guest named stands for another.
+        remote: SocketAddr,
+    },
 }
 
 /// `0.0.0.0` and `::` as a destination mean this machine, as on Linux: the loopback, or over IPv4 the address that the socket has.
@@ -235,13 +301,13 @@ mod tests {
     #[test]
     fn the_pool_ends_with_a_clear_error() {
         let pool = AddressPool::new();
-        pool.taken().extend(AddressPool::NUMBERS);
+        pool.lock().taken.extend(AddressPool::NUMBERS);
         assert_eq!(pool.take().unwrap_err().kind(), crate::ErrorKind::Limit);
     }
 
     #[test]
     fn a_pod_in_a_namespace_has_the_addresses_that_it_has_there() {
-        let pod = PodAddresses::of_namespace(Some(Ipv4Addr::new(10, 88, 0, 7)), None);
+        let pod = PodAddresses::of_namespace(Some(Ipv4Addr::new(10, 88, 0, 7)), None).unwrap();
         assert!(pod.contains("10.88.0.7".parse().unwrap()) && pod.contains("127.0.0.1".parse().unwrap()));
         assert!(!pod.contains("10.88.0.2".parse().unwrap()));
         assert!(!pod.is_virtual("10.88.0.2".parse().unwrap()), "another pod of the cluster, not of this process");

@@ -23,7 +23,7 @@ pub type Exposure = Box<dyn std::any::Any + Send + Sync>;
 /// The way out of a pod.
 pub trait Gateway: Send + Sync + fmt::Debug {
     /// Whether the pod may reach `remote`; asked before `connect_tcp` and before every datagram.
-    fn allows(&self, remote: SocketAddr) -> bool;
+    fn allows(&self, protocol: Protocol, remote: SocketAddr) -> bool;
 
     /// Dials `dial.remote()`, without blocking: the work goes on elsewhere. Dropping the [`Dial`] without an answer refuses it.
     fn connect_tcp(&self, dial: Dial);

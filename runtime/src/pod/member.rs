@@ -5,9 +5,7 @@
 //! is one run of one container.
 
 use super::spec::{ContainerPort, HostPathType, Protocol, VolumeMount, VolumeSource, VolumeSpec};
-use crate::container::{
-    Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, ExecConfig, ExecStart, Program,
-};
+use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, ExecConfig, ExecStart, Program};
 use crate::engine::Engine;
 use crate::log::OutputSink;
 use crate::net::PodNet;

@@ -172,9 +172,8 @@ fn refused(what: &str, status: &Status) -> Error {
 
 /// The manifest for WebAssembly, or else the first; none when this is no index.
 fn choose_manifest(manifests: &[Descriptor]) -> Option<&Descriptor> {
-    let wasm = |descriptor: &&Descriptor| {
-        descriptor.platform.as_ref().is_some_and(|platform| platform.architecture.starts_with("wasm"))
-    };
+    let wasm =
+        |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.architecture.starts_with("wasm"));
     manifests.iter().find(wasm).or_else(|| manifests.first())
 }
 

@@ -186,7 +186,8 @@ fn events_tell_of_all_that_happens() {
     listener.kill().unwrap();
     listener.wait().unwrap();
     let text = reader.join().unwrap();
-    let topics: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("/tasks/"))).collect();
+    let topics: Vec<&str> =
+        text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("/tasks/"))).collect();
     let expected = "/tasks/create /tasks/start /tasks/exec-added /tasks/exec-started /tasks/exit /tasks/delete /tasks/paused \
                     /tasks/resumed /tasks/exit /tasks/delete /tasks/create /tasks/start /tasks/oom /tasks/exit /tasks/delete";
     assert_eq!(topics.join(" "), expected, "{text}");

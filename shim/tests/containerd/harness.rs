@@ -206,8 +206,7 @@ impl Containerd {
     /// What must be the same before and after: open pipes, sockets and files of the daemon, servers, mounts, sockets of servers.
     pub(crate) fn holdings(&self) -> [usize; 5] {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
-        let targets: Vec<String> =
-            fds.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
+        let targets: Vec<String> = fds.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
         let count = |kind: &str| targets.iter().filter(|target| target.contains(kind)).count();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let dir = self.dir.path().display().to_string();

@@ -78,8 +78,7 @@ impl Kubelet {
     }
 
     fn run_sandbox(&mut self) -> String {
-        let request =
-            RunPodSandboxRequest { config: Some(self.sandbox_config.clone()), runtime_handler: "wasmpod".into() };
+        let request = RunPodSandboxRequest { config: Some(self.sandbox_config.clone()), runtime_handler: "wasmpod".into() };
         let mut made = None;
         // The CRI learns of an imported image a moment later.
         eventually("the sandbox runs", || match self.runtime.block_on(self.client.run_pod_sandbox(request.clone())) {
@@ -206,11 +205,7 @@ fn a_pod_of_an_init_step_and_three_containers_lives_as_kubernetes_has_it() {
 
     // The init step, with a volume.
     let volume = tempfile::tempdir().unwrap();
-    let mount = Mount {
-        container_path: "/work".into(),
-        host_path: volume.path().display().to_string(),
-        ..Default::default()
-    };
+    let mount = Mount { container_path: "/work".into(), host_path: volume.path().display().to_string(), ..Default::default() };
     let init = kubelet.create("init", "localhost/prepare:1", &[], vec![mount]);
     kubelet.start_container(&init);
     assert_eq!(kubelet.wait_for_exit(&init), 0);

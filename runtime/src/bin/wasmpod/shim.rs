@@ -116,13 +116,17 @@ fn addition(config: &str) -> Result<Option<String>> {
         Some("3") => ("\n", TABLE_VERSION_3),
         Some("2") => ("\n", TABLE_VERSION_2),
         // containerd 1.6 to 2.x all read version 2.
-        None if config.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => ("version = 2\n\n", TABLE_VERSION_2),
+        None if config.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => {
+            ("version = 2\n\n", TABLE_VERSION_2)
+        }
         _ => {
             return Err(Error::invalid("the configuration is of a version that cannot be extended")
                 .hint("bring it to version 2 by `containerd config migrate`"));
         }
     };
-    if config.contains("disabled_plugins") && config.lines().any(|line| line.starts_with("disabled_plugins") && line.contains("cri")) {
+    if config.contains("disabled_plugins")
+        && config.lines().any(|line| line.starts_with("disabled_plugins") && line.contains("cri"))
+    {
         report::warn("containerd's configuration disables the CRI: Kubernetes cannot use it until `disabled_plugins` is changed");
     }
     let separator = if config.is_empty() || config.ends_with('\n') { "" } else { "\n" };

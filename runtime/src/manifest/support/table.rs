@@ -1,17 +1,17 @@
 //! The table itself: the fields of each type, by what becomes of them.
 
 /// The fields of one Kubernetes type.
-pub(super) struct TypeSupport {
+pub(in crate::manifest) struct TypeSupport {
     /// The type.
-    pub(super) owner: &'static str,
+    pub(in crate::manifest) owner: &'static str,
     /// Fields that do what they say.
-    pub(super) honoured: &'static [&'static str],
+    pub(in crate::manifest) honoured: &'static [&'static str],
     /// Fields whose wish holds anyway, and why.
-    pub(super) satisfied: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) satisfied: &'static [(&'static str, &'static str)],
     /// Fields without effect, and why.
-    pub(super) ignored: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) ignored: &'static [(&'static str, &'static str)],
     /// Fields that cannot be ignored, and why.
-    pub(super) rejected: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) rejected: &'static [(&'static str, &'static str)],
 }
 
 const NONE: &[(&str, &str)] = &[];
@@ -21,8 +21,8 @@ const NO_SERVER: &str = "there is no API server that keeps it";
 const NO_USERS: &str = "a WebAssembly guest has no user, group or kernel to be kept from; it sees its mounts and nothing else";
 const NO_NAMESPACES: &str = "a WebAssembly guest shares no namespace with its host";
 const NO_DRIVER: &str = "wasmpod has no storage driver of this kind";
-const NOT_YET: &str = "wasmpod does not do this yet";
-const NO_PROBES: &str = "probes are not run yet";
+const NO_TOKEN: &str = "there is no API server, and so no token for it";
+const NO_CLUSTER_CA: &str = "there is no cluster whose certificates these would be";
 const NO_DEVICES: &str = "wasmpod hands no devices to guests";
 
 /// A type all of whose fields are honoured.
@@ -64,12 +64,14 @@ pub(super) static TYPES: &[TypeSupport] = &[
             "hostAliases",
             "hostname",
             "hostnameOverride",
+            "imagePullSecrets",
             "initContainers",
             "os",
             "restartPolicy",
             "securityContext",
             "serviceAccount",
             "serviceAccountName",
+            "subdomain",
             "terminationGracePeriodSeconds",
             "volumes",
         ],
@@ -84,10 +86,9 @@ pub(super) static TYPES: &[TypeSupport] = &[
         ],
         ignored: &[
             ("affinity", ONE_MACHINE),
-            ("automountServiceAccountToken", "there is no API server, and so no token for it"),
+            ("automountServiceAccountToken", NO_TOKEN),
             ("dnsConfig", "names are looked up in the pod, then by the machine's own resolver"),
             ("dnsPolicy", "names are looked up in the pod, then by the machine's own resolver"),
-            ("imagePullSecrets", "images are not pulled from registries yet"),
             ("nodeName", ONE_MACHINE),
             ("nodeSelector", ONE_MACHINE),
             ("overhead", "nothing is set aside for the runtime"),
@@ -95,7 +96,6 @@ pub(super) static TYPES: &[TypeSupport] = &[
             ("resources", "limits of a whole pod are not held yet; those of its containers are"),
             ("setHostnameAsFQDN", "there is no cluster domain"),
             ("shareProcessNamespace", "WebAssembly guests have no processes that they could share"),
-            ("subdomain", "there is no cluster domain"),
             ("topologySpreadConstraints", ONE_MACHINE),
             ("workloadRef", ONE_MACHINE),
         ],
@@ -116,39 +116,69 @@ pub(super) static TYPES: &[TypeSupport] = &[
             "env",
             "envFrom",
             "image",
+            "imagePullPolicy",
             "lifecycle",
+            "livenessProbe",
             "name",
             "ports",
+            "readinessProbe",
             "resources",
             "restartPolicy",
+            "restartPolicyRules",
             "securityContext",
+            "startupProbe",
+            "terminationMessagePath",
+            "terminationMessagePolicy",
             "volumeMounts",
             "workingDir",
         ],
-        satisfied: &[("imagePullPolicy", "images are read from where they lie")],
-        ignored: &[
-            ("livenessProbe", NO_PROBES),
-            ("readinessProbe", NO_PROBES),
-            ("resizePolicy", "a running container is not resized"),
-            ("startupProbe", NO_PROBES),
-            ("stdin", "standard input is empty"),
-            ("stdinOnce", "standard input is empty"),
-            ("terminationMessagePath", "termination messages are not read yet"),
-            ("terminationMessagePolicy", "termination messages are not read yet"),
-            ("tty", "there is no terminal in the container"),
-        ],
-        rejected: &[("restartPolicyRules", NOT_YET), ("volumeDevices", NO_DEVICES)],
-    },
-    TypeSupport {
-        owner: "Lifecycle",
-        honoured: &[],
         satisfied: NONE,
         ignored: &[
-            ("preStop", "the container is stopped without it; hooks are not run yet"),
-            ("stopSignal", "a guest that can learn of its stop learns of every stop alike"),
+            ("resizePolicy", "a running container is not resized"),
+            ("stdin", "standard input is empty"),
+            ("stdinOnce", "standard input is empty"),
+            ("tty", "there is no terminal in the container"),
         ],
-        rejected: &[("postStart", "the container would run without what it prepares; hooks are not run yet")],
+        rejected: &[("volumeDevices", NO_DEVICES)],
     },
+    all(
+        "Probe",
+        &[
+            "exec",
+            "failureThreshold",
+            "grpc",
+            "httpGet",
+            "initialDelaySeconds",
+            "periodSeconds",
+            "successThreshold",
+            "tcpSocket",
+            "terminationGracePeriodSeconds",
+            "timeoutSeconds",
+        ],
+    ),
+    all("ExecAction", &["command"]),
+    all("GRPCAction", &["port", "service"]),
+    all("HTTPGetAction", &["host", "httpHeaders", "path", "port", "scheme"]),
+    all("HTTPHeader", &["name", "value"]),
+    all("TCPSocketAction", &["host", "port"]),
+    TypeSupport {
+        owner: "Lifecycle",
+        honoured: &["postStart", "preStop"],
+        satisfied: NONE,
+        ignored: &[("stopSignal", "a guest has no signal handlers, and learns of its stop in one way whatever the signal")],
+        rejected: NONE,
+    },
+    TypeSupport {
+        owner: "LifecycleHandler",
+        honoured: &["exec", "httpGet", "sleep"],
+        satisfied: NONE,
+        ignored: NONE,
+        rejected: &[("tcpSocket", "Kubernetes has given it up and fails such hooks; use httpGet or exec")],
+    },
+    all("SleepAction", &["seconds"]),
+    all("ContainerRestartRule", &["action", "exitCodes"]),
+    all("ContainerRestartRuleOnExitCodes", &["operator", "values"]),
+    all("LocalObjectReference", &["name"]),
     TypeSupport {
         owner: "SecurityContext",
         honoured: &[],
@@ -193,12 +223,9 @@ pub(super) static TYPES: &[TypeSupport] = &[
     all("ContainerPort", &["containerPort", "hostIP", "hostPort", "name", "protocol"]),
     TypeSupport {
         owner: "ResourceRequirements",
-        honoured: &["limits", "limits[memory]", "requests"],
+        honoured: &["limits", "requests"],
         satisfied: NONE,
-        ignored: &[
-            ("limits[cpu]", "CPU limits are not held yet"),
-            ("limits[ephemeral-storage]", "limits of local storage are not held yet; emptyDir.sizeLimit is"),
-        ],
+        ignored: NONE,
         rejected: &[("claims", NO_DEVICES)],
     },
     all("EnvVar", &["name", "value", "valueFrom"]),
@@ -207,7 +234,7 @@ pub(super) static TYPES: &[TypeSupport] = &[
         honoured: &["configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"],
         satisfied: NONE,
         ignored: NONE,
-        rejected: &[("fileKeyRef", NOT_YET)],
+        rejected: &[("fileKeyRef", "variables are resolved before the pod has files; put them into a ConfigMap or a Secret")],
     },
     all("ConfigMapKeySelector", &["key", "name", "optional"]),
     all("SecretKeySelector", &["key", "name", "optional"]),
@@ -225,7 +252,17 @@ pub(super) static TYPES: &[TypeSupport] = &[
     },
     TypeSupport {
         owner: "Volume",
-        honoured: &["configMap", "emptyDir", "hostPath", "name", "secret"],
+        honoured: &[
+            "configMap",
+            "downwardAPI",
+            "emptyDir",
+            "hostPath",
+            "image",
+            "name",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        ],
         satisfied: NONE,
         ignored: NONE,
         rejected: &[
@@ -235,7 +272,6 @@ pub(super) static TYPES: &[TypeSupport] = &[
             ("cephfs", NO_DRIVER),
             ("cinder", NO_DRIVER),
             ("csi", NO_DRIVER),
-            ("downwardAPI", NOT_YET),
             ("ephemeral", NO_DRIVER),
             ("fc", NO_DRIVER),
             ("flexVolume", NO_DRIVER),
@@ -243,13 +279,10 @@ pub(super) static TYPES: &[TypeSupport] = &[
             ("gcePersistentDisk", NO_DRIVER),
             ("gitRepo", NO_DRIVER),
             ("glusterfs", NO_DRIVER),
-            ("image", NOT_YET),
             ("iscsi", NO_DRIVER),
             ("nfs", NO_DRIVER),
-            ("persistentVolumeClaim", NOT_YET),
             ("photonPersistentDisk", NO_DRIVER),
             ("portworxVolume", NO_DRIVER),
-            ("projected", NOT_YET),
             ("quobyte", NO_DRIVER),
             ("rbd", NO_DRIVER),
             ("scaleIO", NO_DRIVER),
@@ -262,4 +295,35 @@ pub(super) static TYPES: &[TypeSupport] = &[
     all("KeyToPath", &["key", "mode", "path"]),
     all("EmptyDirVolumeSource", &["medium", "sizeLimit"]),
     all("HostPathVolumeSource", &["path", "type"]),
+    all("DownwardAPIVolumeSource", &["defaultMode", "items"]),
+    all("DownwardAPIVolumeFile", &["fieldRef", "mode", "path", "resourceFieldRef"]),
+    all("PersistentVolumeClaimVolumeSource", &["claimName", "readOnly"]),
+    all("ImageVolumeSource", &["pullPolicy", "reference"]),
+    all("ProjectedVolumeSource", &["defaultMode", "sources"]),
+    TypeSupport {
+        owner: "VolumeProjection",
+        honoured: &["configMap", "downwardAPI", "secret"],
+        satisfied: NONE,
+        ignored: &[("serviceAccountToken", NO_TOKEN)],
+        rejected: &[("clusterTrustBundle", NO_CLUSTER_CA), ("podCertificate", NO_CLUSTER_CA)],
+    },
+    all("ConfigMapProjection", &["items", "name", "optional"]),
+    all("SecretProjection", &["items", "name", "optional"]),
+    all("DownwardAPIProjection", &["items"]),
+    TypeSupport {
+        owner: "PersistentVolumeClaimSpec",
+        honoured: &["accessModes", "volumeMode"],
+        satisfied: NONE,
+        ignored: &[
+            ("resources", "the directory of a claim may grow as long as its disk has room"),
+            ("selector", "every claim is a directory of its own"),
+            ("storageClassName", "every claim is a directory of its own"),
+            ("volumeAttributesClassName", "every claim is a directory of its own"),
+            ("volumeName", "every claim is a directory of its own"),
+        ],
+        rejected: &[
+            ("dataSource", "a claim begins as an empty directory"),
+            ("dataSourceRef", "a claim begins as an empty directory"),
+        ],
+    },
 ];

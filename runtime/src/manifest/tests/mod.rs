@@ -2,7 +2,10 @@
 
 mod bad;
 mod hostile;
+mod lifecycle;
 mod lowered;
+mod volumes;
+mod workloads;
 
 use super::{LowerContext, LoweredPod, Manifest};
 use crate::Error;
