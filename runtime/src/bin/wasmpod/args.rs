@@ -3,6 +3,7 @@
 mod image;
 mod registry;
 
+use crate::shim::ShimArgs;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub(crate) enum Verb {
     Login(LoginArgs),
     /// Forget the credential for a registry.
     Logout(LogoutArgs),
+    /// Run pods under containerd and Kubernetes.
+    Shim(ShimArgs),
 }
 
 /// The flags of `wasmpod run`.

@@ -20,6 +20,7 @@ mod report;
 mod rmi;
 mod run;
 mod save;
+mod shim;
 mod tag;
 mod terminal;
 
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Push(push) => push::run(&push, root),
         Verb::Login(login) => login::log_in(&login),
         Verb::Logout(logout) => login::log_out(&logout),
+        Verb::Shim(shim) => shim::run(&shim),
     };
     match outcome {
         Ok(status) => status,

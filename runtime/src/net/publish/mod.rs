@@ -4,12 +4,14 @@
 //!   host:8080 ── publish_tcp ──▶ PodNet::dial ──▶ a listener on 0.0.0.0, :: or the pod's address
 //!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client
 //!   guest connect / send / lookup ──▶ HostGateway ── by EgressPolicy ──▶ the world
+//!   guest listens on 0.0.0.0:80 ──▶ HostGateway ──▶ mirror: a real listener in the pod's network namespace, if it has one
 //! ```
 //!
 //! As with a Kubernetes `hostPort`, a listener on `127.0.0.1` or `::1` of the pod is not reached: the client's connection is reset.
 //! Whatever is published ends when its handle is dropped.
 
 mod host_gateway;
+mod mirror;
 mod udp;
 
 pub use host_gateway::HostGateway;
