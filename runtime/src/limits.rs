@@ -32,7 +32,6 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
-// ---- engine ----
 // ---- The engine (`engine`) ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
@@ -251,7 +250,6 @@ pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
 
 /// Files in an image archive: each image has some, and an archive may hold hundreds of images.
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
-// Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
 // ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
@@ -294,11 +292,26 @@ pub const STORE_TABLES_MAX: usize = 100;
 pub const STORE_MEMORIES_MAX: usize = 32;
 /// Bytes of a termination message, as in Kubernetes (`MaxContainerTerminationMessageLength`).
 pub const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of output that may stand in for a termination message, as the kubelet has it (`MaxContainerTerminationMessageLogLength`).
+pub const TERMINATION_LOG_TAIL_BYTES_MAX: usize = 2048;
+/// Lines of it, as the kubelet has it (`MaxContainerTerminationMessageLogLines`).
+pub const TERMINATION_LOG_TAIL_LINES_MAX: usize = 80;
+/// Bytes that the file of a termination message takes at rest: more than is ever read of it. What a container writes beyond that is
+/// given back to the disk at the next look.
+pub const TERMINATION_FILE_BYTES_KEPT: u64 = 64 << 10;
+/// Guest time between two looks at what a container may have written: at the speed of a fast disk some 20 MB. A container that does not
+/// run cannot write and is not looked at.
+pub const STORAGE_LOOK_CPU: Duration = Duration::from_millis(10);
+/// What a container without an `ephemeral-storage` limit may write into its own `/`, in bytes: a machine has more.
+pub const CONTAINER_ROOT_BYTES_DEFAULT: u64 = 1 << 30;
+/// What an `emptyDir` in memory without a `sizeLimit` may hold, in bytes: as much as a container without a memory limit.
+pub const EMPTY_DIR_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Commands waiting for a pod's task; whoever sends one more waits.
 pub const POD_COMMANDS_MAX: usize = 8;
 /// What one instance of a container says to its pod's task: that it started, that it ended.
 pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
-/// How often volumes with a size limit are measured. Between two looks a guest can write more than its limit.
+/// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
+/// limit.
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // ---- Volumes (`volume`) ----

@@ -17,7 +17,7 @@ use super::spec::PodSpec;
 use super::state::{Action, Attempt, ContainerIndex, Event, EventReason, Outcome, PodState, Signal, StartError};
 use super::status::{StatusFacts, pod_status};
 use crate::container::{Container, ContainerEvent};
-use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX, VOLUME_CHECK_INTERVAL};
+use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX};
 use crate::log::LogWriter;
 use crate::pod::backoff::BackoffPolicy;
 use crate::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Who takes what the containers print.
 pub trait ContainerOutput: Send + Sync {
@@ -189,7 +189,6 @@ struct Driver {
     /// The probes and hooks that are under way.
     questions: Questions,
     view: watch::Sender<PodView>,
-    volume_check: Interval,
     /// The look at the volumes that is under way.
     measuring: Option<JoinHandle<Option<String>>>,
     started_at: Instant,
@@ -204,25 +203,10 @@ impl Driver {
         let (events, inbox) = mpsc::channel((containers * POD_EVENTS_PER_CONTAINER_MAX).max(1));
         let (view, seen) = watch::channel(PodView { generation: 0, state: state.clone(), released: false });
         let instances = std::iter::repeat_with(|| None).take(containers).collect();
-        let mut volume_check = tokio::time::interval(VOLUME_CHECK_INTERVAL);
-        volume_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let commands = Some(commands);
-        (
-            Self {
-                config,
-                state,
-                instances,
-                commands,
-                events,
-                inbox,
-                questions: Questions::new(containers),
-                view,
-                volume_check,
-                measuring: None,
-                started_at: Instant::now(),
-            },
-            seen,
-        )
+        let questions = Questions::new(containers);
+        let started_at = Instant::now();
+        (Self { config, state, instances, commands, events, inbox, questions, view, measuring: None, started_at }, seen)
     }
 
     /// Runs until the pod has finished.
@@ -264,14 +248,14 @@ impl Driver {
                         return Event::Evict { message };
                     }
                 }
-                _ = self.volume_check.tick(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
+                () = self.config.sandbox.storage_due(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
                 () = &mut tick => return Event::Tick,
             }
         }
     }
 
     fn may_measure(&self) -> bool {
-        self.measuring.is_none() && self.config.sandbox.has_size_limits() && !self.state.is_ending()
+        self.measuring.is_none() && !self.state.is_ending()
     }
 
     /// Performs the actions in order; true when the last of them was to finish.
