@@ -173,6 +173,15 @@ pub const EGRESS_DATAGRAMS_QUEUED_MAX: usize = 64;
 /// Addresses outside the pod that one UDP socket has written to and may hear from; at one more the memory is wiped.
 pub const EGRESS_CORRESPONDENTS_MAX: usize = 1024;
 
+/// Entries of one list of what a pod may reach outside: each connection is compared with all of them.
+pub const EGRESS_ENTRIES_MAX: usize = 256;
+
+/// Addresses whose names are remembered for the names of such a list; at one more the memory is wiped, and names are looked up anew.
+pub const EGRESS_NAMED_ADDRESSES_MAX: usize = 4096;
+
+/// Names that are remembered for one address; one more replaces the oldest. Many sites of one provider share an address.
+pub const EGRESS_NAMES_PER_ADDRESS_MAX: usize = 32;
+
 /// How long a connection out of the pod may take to be made, in seconds; about Linux' `tcp_syn_retries`.
 pub const EGRESS_CONNECT_SECONDS_MAX: u64 = 127;
 // ---- Container output (`log`) ----

@@ -22,6 +22,7 @@ pub mod artifact;
 mod cache;
 pub mod compile;
 pub mod config;
+mod describe;
 mod kind;
 mod load;
 pub mod threads;
@@ -31,6 +32,7 @@ pub use admission::Admission;
 pub use artifact::{Artifact, ArtifactKind, Digest};
 pub use compile::{CompileLimits, CompileObserver, CompileProgress, Compiler};
 pub use config::EngineMode;
+pub use describe::{Description, Target, describe};
 pub use kind::looks_like_webassembly;
 pub use ticker::Running;
 

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Says what of the outside world a pod may reach: `internet` or `none`.
+/// Says what of the outside world a pod may reach, in the form of [`EgressPolicy::parse`]; it narrows what the pod is allowed anyway.
 pub(super) const EGRESS_ANNOTATION: &str = "wasmpod.dev/egress";
 
 /// The names of `hostPath.type`.
@@ -252,9 +252,8 @@ fn pod_spec(
         namespace: metadata.namespace.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
         labels: metadata.labels.clone().unwrap_or_default(),
-        egress: match annotations.get(EGRESS_ANNOTATION).map(String::as_str) {
-            Some("internet") => EgressPolicy::Internet,
-            Some(_) => EgressPolicy::Deny,
+        egress: match annotations.get(EGRESS_ANNOTATION).and_then(|text| EgressPolicy::parse(text).ok()) {
+            Some(policy) => around.context.egress.clone().narrowed_by(policy),
             None => around.context.egress.clone(),
         },
         annotations,

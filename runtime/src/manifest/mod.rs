@@ -19,6 +19,7 @@ mod lower;
 mod names;
 mod node;
 mod parse;
+mod pod_security;
 mod problem;
 mod pull_secrets;
 pub mod quantity;
@@ -41,6 +42,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use std::fmt;
 use std::net::IpAddr;
 
+pub use pod_security::PodSecurity;
 pub use quantity::Quantity;
 pub use selector::Selector;
 pub use support::FieldWarning;
@@ -91,7 +93,7 @@ pub struct LowerContext {
     pub node_storage_bytes: u64,
     /// Variables set for every container over those of the manifest.
     pub extra_env: Vec<(String, String)>,
-    /// What a pod without the annotation `wasmpod.dev/egress` may reach.
+    /// What the pods may reach outside at most: the annotation `wasmpod.dev/egress` can only narrow it.
     pub egress: EgressPolicy,
 }
 
@@ -163,6 +165,23 @@ impl Manifest {
     /// The fields without effect, for each pod in turn.
     pub fn warnings(&self) -> impl ExactSizeIterator<Item = &[FieldWarning]> {
         self.pods.iter().map(|object| object.warnings.as_slice())
+    }
+
+    /// Checks that every pod keeps to a level of the Pod Security Standards.
+    ///
+    /// # Errors
+    /// [`Denied`](crate::ErrorKind::Denied), reason `Forbidden`, in Kubernetes' words:
+    /// `violates PodSecurity "baseline:latest": hostPath volumes (volume "data")`.
+    pub fn check_pod_security(&self, level: PodSecurity) -> Result<()> {
+        pod_security::check(self, level)
+    }
+
+    /// Where `field` of the pod `index` stands, as errors say it: `pod.yaml:12:5: Pod "web": spec.volumes[0].hostPath`.
+    ///
+    /// `index` counts the [`pods`](Self::pods). Nothing when there is no such pod.
+    pub fn locate(&self, index: usize, field: &str) -> Option<String> {
+        let object = self.pods.get(index)?;
+        Some(problem::subject(&self.source, self.documents, &object.origin, &problem::FieldPath::parse(field), None))
     }
 
     /// Makes every pod ready to run: resolves its references to ConfigMaps and Secrets of this manifest and expands its variables.

@@ -41,6 +41,7 @@
 
 mod address;
 mod container;
+mod egress_list;
 mod error;
 mod flow;
 mod gateway;
@@ -63,6 +64,7 @@ mod waiters;
 
 pub use address::{AddressFamily, AddressPool, PodAddresses, Protocol};
 pub use container::ContainerNet;
+pub use egress_list::EgressList;
 pub use error::NetError;
 pub use gateway::{Dial, Gateway, LookupFuture};
 pub use names::{HostAlias, Lookup};
@@ -223,13 +225,13 @@ impl PodNet {
     }
 
     /// Where the way to `remote` leads; the addresses of other pods are no way out.
-    fn route(&self, remote: SocketAddr) -> Result<Route, NetError> {
+    fn route(&self, protocol: Protocol, remote: SocketAddr) -> Result<Route, NetError> {
         if self.0.addresses.contains(remote.ip()) {
             return Ok(Route::Inside);
         }
         match &self.0.gateway {
             Some(gateway) if !AddressPool::is_virtual(remote.ip()) => {
-                if gateway.allows(remote) {
+                if gateway.allows(protocol, remote) {
                     Ok(Route::Outside(gateway.clone()))
                 } else {
                     Err(NetError::AccessDenied)
@@ -247,7 +249,7 @@ impl PodNet {
         {
             return Ok(Route::Client { outbox: client.outbox.clone(), client: client.address });
         }
-        self.route(remote)
+        self.route(Protocol::Udp, remote)
     }
 
     /// The address that a socket bound to `bound` sends from.

@@ -213,7 +213,7 @@ impl TcpSocket {
         }
         validate(self.0.family, remote)?;
         let remote = destination(remote, inner.binding.map(|binding| binding.address));
-        let route = self.0.net.route(remote)?;
+        let route = self.0.net.route(Protocol::Tcp, remote)?;
         let local = self.0.bind_to_connect(&mut inner, remote, &route)?;
         let end = EndConfig {
             address: local,

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
-use crate::volume::{ContainerFiles, PodDirectory, PodVolumes};
+use crate::volume::{ContainerFiles, PodDirectory, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -34,6 +34,11 @@ pub struct SandboxConfig {
     pub addresses: PodAddresses,
     /// The directory in which the pod's own is made, with its volumes; removed when the pod is released.
     pub state_dir: PathBuf,
+    /// The directory of persistent volume claims: `<namespace>/<claim>` in it outlives the pods. Without it a pod with a claim is
+    /// refused.
+    pub claims_dir: Option<PathBuf>,
+    /// The directories with the files of the pod's image volumes, by the reference that the manifest writes.
+    pub image_volumes: BTreeMap<String, PathBuf>,
     /// Ports to publish besides those of the spec.
     pub publish: Vec<PublishedPort>,
     /// Which container has standard input, and from where; the others find theirs empty.
@@ -101,7 +106,9 @@ impl Sandbox {
     /// ([`Conflict`](crate::ErrorKind::Conflict)).
     pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
         let directory = PodDirectory::create(&config.state_dir)?;
-        let volumes = PodVolumes::prepare(&spec.volumes, directory.path())?;
+        let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
+        let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };
+        let volumes = PodVolumes::prepare(&spec.volumes, &places)?;
         let network = PodNet::new(PodNetConfig {
             hostname: spec.hostname.clone(),
             host_aliases: spec.host_aliases.clone(),

@@ -16,6 +16,7 @@ use super::names::{self, Rule};
 use super::problem::{FieldPath, Origin, Problem, Problems};
 use super::pull_secrets::{DOCKER_CONFIG, DOCKER_CONFIG_JSON};
 use crate::limits::POD_CONTAINERS_MAX;
+use crate::net::EgressPolicy;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -55,7 +56,10 @@ pub(super) fn pod(pod: &Pod) -> Problems {
     metadata::check(&pod.metadata, &mut problems);
     let egress = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(EGRESS_ANNOTATION));
     let path = FieldPath::of("metadata.annotations").key(EGRESS_ANNOTATION);
-    problems.check(one_of(path, egress.map(String::as_str), &["internet", "none"]));
+    if let Some(Err(error)) = egress.map(|text| EgressPolicy::parse(text)) {
+        let problem = Problem::new(path, format!("Invalid value: {error}"));
+        problems.push(error.advice().map_or(problem.clone(), |advice| problem.hint(advice)));
+    }
     match &pod.spec {
         Some(spec) => pod_spec(spec, &mut problems),
         None => problems.push(Problem::required(FieldPath::of("spec"))),
