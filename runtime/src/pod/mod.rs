@@ -11,5 +11,5 @@ pub mod event;
 mod hook;
 mod probe;
 
-pub use driver::{ContainerOutput, Pod, PodConfig};
+pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
 pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};

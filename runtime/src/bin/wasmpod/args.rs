@@ -89,6 +89,9 @@ pub(crate) struct RunArgs {
     /// At the end, print the Pod objects with their status on stdout; what the containers print goes to stderr then.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
+    /// Show on stderr what happens to the pods, one event a line: the pod's age, type, reason, object, message.
+    #[arg(long)]
+    pub(crate) events: bool,
     /// Where compiled artifacts are kept.
     #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
