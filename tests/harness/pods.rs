@@ -90,6 +90,8 @@ pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut P
         engine: engine().clone(),
         addresses: addresses().take().unwrap(),
         state_dir: folder.path().to_path_buf(),
+        claims_dir: None,
+        image_volumes: BTreeMap::new(),
         publish: Vec::new(),
         stdin: None,
     };
