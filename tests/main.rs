@@ -13,6 +13,7 @@
 mod adversaries;
 mod architecture;
 mod bounded_memory;
+mod conformance;
 mod errors;
 mod exec;
 mod examples;

@@ -32,6 +32,7 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
+
 // ---- The engine (`engine`) ----
 // ---- workload: several pods in one run ----
 

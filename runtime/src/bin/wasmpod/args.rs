@@ -108,6 +108,9 @@ pub(crate) struct RunArgs {
     pub(crate) pull: Option<PullArg>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
+    /// Show on stderr what happens to the pods, one event a line: the pod's age, type, reason, object, message.
+    #[arg(long)]
+    pub(crate) events: bool,
     /// Where compiled artifacts are kept.
     #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

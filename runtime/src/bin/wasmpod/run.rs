@@ -4,6 +4,7 @@
 //!   target ──read──▶ Manifest ──lower──▶ pods ──prepare──▶ programs, networks, volumes ──start──▶ Pods ──wait──▶ exit status
 //! ```
 
+mod events;
 mod output;
 mod prepare;
 mod programs;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmpod::image::Lease;
+use tokio::task::JoinSet;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::state::Outcome;
 use wasmpod::pod::{Pod, PodConfig};
@@ -56,18 +58,20 @@ async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     let printer = Printer::start(destination).map_err(|error| Error::io("cannot start the output thread", error))?;
     let printer = Arc::new(printer);
     let pods = start(prepared, &printer, destination, args.restart_backoff_initial)?;
+    let shown = events::show(pods.iter().map(|running| &running.pod), args.events);
     let stopped_with = wait(&pods, &mut signals, args.timeout, &printer).await;
     // A guest may hang in the host, and the terminal may be stopped: one more signal always ends the program.
     tokio::select! {
         biased;
         status = signals.next() => Ok(ExitCode::from(status)),
-        status = finish(pods, printer, args.output, stopped_with) => status,
+        status = finish(pods, shown, printer, args.output, stopped_with) => status,
     }
 }
 
 /// Collects what became of the pods, waits until their output is shown, and says what the shell will see.
 async fn finish(
     pods: Vec<Running>,
+    shown: JoinSet<()>,
     printer: Arc<Printer>,
     output: Option<OutputFormat>,
     stopped_with: Option<u8>,
@@ -76,6 +80,7 @@ async fn finish(
     for running in &pods {
         outcomes.push(running.pod.finished().await?);
     }
+    shown.join_all().await;
     let objects: Vec<_> = pods.iter().map(Running::object).collect();
     drop(pods);
     if let Some(printer) = Arc::into_inner(printer) {
