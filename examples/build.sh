@@ -21,6 +21,7 @@ udp              wasm32-wasip2  receiver sender
 retry            wasm32-wasip1  retry
 five             wasm32-wasip2  five
 preview1-server  wasm32-wasip1  shouter caller
+services         wasm32-wasip2  toolbox
 "
 
 choose_compiler() {

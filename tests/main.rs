@@ -20,6 +20,7 @@ mod net_differential;
 mod pod_network;
 mod run_command;
 mod stopping;
+mod workloads;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -16,12 +16,13 @@ use uuid::Uuid;
 use wasmpod::container::Program;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
 use wasmpod::image::{self, ImageReference};
-use wasmpod::manifest::{LowerContext, LoweredPod};
-use wasmpod::net::{AddressPool, EgressPolicy, PodAddresses};
-use wasmpod::pod::spec::{HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
+use wasmpod::manifest::{LowerContext, Manifest};
+use wasmpod::net::{Cluster, ClusterMember, ClusterPod, EgressPolicy, NamedPort, PodAddresses};
+use wasmpod::pod::spec::{ContainerRole, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
 use wasmpod::pod::state::ContainerIndex;
-use wasmpod::pod::{ContainerImage, Sandbox, SandboxConfig};
+use wasmpod::pod::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};
 use wasmpod::wasi::Stdin;
+use wasmpod::workload::{Replica, WorkloadSpec};
 use wasmpod::{Error, Result};
 
 /// The volumes that `--volume` adds are called this, with a number.
@@ -35,60 +36,127 @@ pub(super) struct Prepared {
     pub(super) sandbox: Sandbox,
     /// What its containers run, in their order.
     pub(super) images: Vec<ContainerImage>,
+    /// Its place in the network between the pods.
+    pub(super) member: ClusterMember,
 }
 
-/// Makes all pods of the target ready.
-pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>> {
-    let pool = AddressPool::new();
-    let addresses: Vec<PodAddresses> = target.manifest.pods().map(|_| pool.take()).collect::<Result<_>>()?;
-    let lowered = lower(&target, args, &addresses)?;
-    for warning in lowered.iter().flat_map(|pod| &pod.warnings) {
-        report::warn(&warning.to_string());
+/// What every pod of the run is made ready with.
+pub(super) struct Kit {
+    manifest: Manifest,
+    engine: Engine,
+    programs: Programs,
+    cluster: Cluster,
+    env: Vec<(String, String)>,
+    volumes: Vec<VolumeArg>,
+    egress: EgressArg,
+    /// For each workload.
+    publish: Vec<Vec<PublishedPort>>,
+    is_file: bool,
+}
+
+impl Kit {
+    /// Makes everything ready that the pods share, and looks at the first pod of each workload, so that what is wrong with any of
+    /// them is said before anything runs.
+    pub(super) async fn assemble(args: &RunArgs, target: Target) -> Result<Self> {
+        let engine = engine(args)?;
+        let programs = Programs { engine: engine.clone(), base: target.base, is_file: target.is_file, ready: BTreeMap::new() };
+        let mut kit = Self {
+            engine,
+            programs,
+            cluster: Cluster::new(),
+            env: args.env.iter().map(extra_env).collect::<Result<Vec<_>>>()?,
+            volumes: args.volume.clone(),
+            egress: args.egress,
+            publish: Vec::new(),
+            is_file: target.is_file,
+            manifest: target.manifest,
+        };
+        let mut lowered = kit.manifest.lower(|_| kit.context(&Uuid::new_v4().to_string(), None))?;
+        for pod in &mut lowered {
+            kit.adjust(&mut pod.spec)?;
+        }
+        let warnings = lowered.iter().flat_map(|pod| pod.warnings.iter().map(ToString::to_string));
+        warnings
+            .chain(kit.manifest.object_warnings())
+            .chain(kit.manifest.skipped().iter().cloned())
+            .for_each(|text| report::warn(&text));
+        kit.programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
+        let counts = kit.manifest.workloads().map(WorkloadSpec::pods_at_once);
+        kit.publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec).zip(counts))?;
+        Ok(kit)
     }
-    let engine = engine(args)?;
-    let mut programs = Programs { engine: engine.clone(), base: target.base, is_file: target.is_file, ready: BTreeMap::new() };
-    programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
-    let mut publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec))?.into_iter();
-    let mut prepared = Vec::with_capacity(lowered.len());
-    for (pod, addresses) in lowered.into_iter().zip(addresses) {
-        let images = programs.of(&pod.spec)?;
+
+    /// The network between the pods.
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What the manifest says.
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Makes one pod of a workload ready to start.
+    pub(super) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
+        let addresses = self.cluster.take()?;
+        let context = self.context(&Uuid::new_v4().to_string(), Some(&addresses));
+        let mut pod = self.manifest.lower_replica(workload, replica, &context)?;
+        self.adjust(&mut pod.spec)?;
+        let images = self.programs.of(&pod.spec)?;
+        let publish = self.publish.get(workload).cloned().unwrap_or_default();
+        let any_port = publish.iter().any(|port| port.host.port() == 0);
         let config = SandboxConfig {
-            engine: engine.clone(),
+            engine: self.engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
-            publish: publish.next().unwrap_or_default(),
-            stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
+            publish,
+            stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };
         let pod_name = format!("pod {}", pod.spec.name);
         let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(|error| error.within(&pod_name))?;
         sandbox.warnings().for_each(|warning| report::warn(&warning));
-        for chosen in sandbox.published().iter().filter(|_| args.publish.iter().any(|publish| publish.host_port == 0)) {
+        for chosen in sandbox.published().iter().filter(|_| any_port) {
             report::note(&format!("published on {}", chosen.address()));
         }
-        prepared.push(Prepared { object: pod.pod, sandbox, images });
+        let member = self.cluster.join(cluster_pod(sandbox.spec(), &pod.pod), sandbox.network());
+        Ok(Prepared { object: pod.pod, sandbox, images, member })
     }
-    Ok(prepared)
-}
 
-fn lower(target: &Target, args: &RunArgs, addresses: &[PodAddresses]) -> Result<Vec<LoweredPod>> {
-    let env = args.env.iter().map(extra_env).collect::<Result<Vec<_>>>()?;
-    let mut addresses = addresses.iter();
-    let mut lowered = target.manifest.lower(|_| LowerContext {
-        pod_ips: addresses.next().map(|pod| vec![pod.ipv4().into(), pod.ipv6().into()]).unwrap_or_default(),
-        host_ips: host_ips(),
-        extra_env: env.clone(),
-        ..LowerContext::new(Uuid::new_v4().to_string())
-    })?;
-    if matches!(args.egress, EgressArg::None) {
-        // A flag of whoever runs the pods: their manifests may narrow it, never widen it.
-        lowered.iter_mut().for_each(|pod| pod.spec.egress = EgressPolicy::Deny);
-    }
-    for (index, volume) in args.volume.iter().enumerate() {
-        for pod in &mut lowered {
-            add_volume(&mut pod.spec, volume, format!("{EXTRA_VOLUME}-{index}"))?;
+    fn context(&self, uid: &str, addresses: Option<&PodAddresses>) -> LowerContext {
+        LowerContext {
+            pod_ips: addresses.map(|pod| vec![pod.ipv4().into(), pod.ipv6().into()]).unwrap_or_default(),
+            host_ips: host_ips(),
+            extra_env: self.env.clone(),
+            ..LowerContext::new(uid)
         }
     }
-    Ok(lowered)
+
+    /// What the command line says of every pod.
+    fn adjust(&self, spec: &mut PodSpec) -> Result<()> {
+        if matches!(self.egress, EgressArg::None) {
+            // A flag of whoever runs the pods: their manifests may narrow it, never widen it.
+            spec.egress = EgressPolicy::Deny;
+        }
+        for (index, volume) in self.volumes.iter().enumerate() {
+            add_volume(spec, volume, format!("{EXTRA_VOLUME}-{index}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The pod as Services see it.
+fn cluster_pod(spec: &PodSpec, object: &v1::Pod) -> ClusterPod {
+    let containers = spec.containers.iter().filter(|container| container.role != ContainerRole::Init);
+    let named = containers
+        .flat_map(|container| &container.ports)
+        .filter_map(|port| Some(NamedPort { name: port.name.clone()?, port: port.container_port, protocol: port.protocol }));
+    ClusterPod {
+        namespace: spec.namespace.clone(),
+        labels: spec.labels.clone(),
+        hostname: Some(spec.hostname.clone()),
+        subdomain: object.spec.as_ref().and_then(|spec| spec.subdomain.clone()),
+        ports: named.collect(),
+    }
 }
 
 /// Where the pods see the machine: at the address from which published connections come.

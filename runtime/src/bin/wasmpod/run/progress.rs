@@ -1,5 +1,6 @@
 //! Shows that something is being compiled: a spinner for each on a terminal, a line for each elsewhere.
 
+use crate::report::printable;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -20,7 +21,7 @@ pub(super) fn observer() -> CompileObserver {
             CompileProgress::Started { name, wasm_bytes } => {
                 let bar = bars.add(ProgressBar::new_spinner());
                 bar.set_style(ProgressStyle::default_spinner());
-                bar.set_message(format!("compiling {name} ({})", HumanBytes(*wasm_bytes)));
+                bar.set_message(format!("compiling {} ({})", printable(name), HumanBytes(*wasm_bytes)));
                 bar.enable_steady_tick(TURN);
                 running.insert(name.clone(), bar);
             }
@@ -29,7 +30,7 @@ pub(super) fn observer() -> CompileObserver {
                     bar.finish_and_clear();
                 }
                 if artifact_bytes.is_some() {
-                    say(&format!("compiled {name} in {}", duration(*took)));
+                    say(&format!("compiled {} in {}", printable(name), duration(*took)));
                 }
             }
         }
