@@ -22,6 +22,9 @@ retry            wasm32-wasip1  retry
 five             wasm32-wasip2  five
 preview1-server  wasm32-wasip1  shouter caller
 services         wasm32-wasip2  toolbox
+../tests/guests/intruder  wasm32-wasip1  intruder-p1
+../tests/guests/intruder  wasm32-wasip2  intruder-p2
+../tests/guests/caller  wasm32-wasip2  caller
 "
 
 choose_compiler() {
@@ -58,5 +61,5 @@ while read -r example target programs; do
 done <<<"$GUESTS"
 {
   echo "# Built by $("${RUSTC:-rustc}" --version)."
-  sha256sum -- */*.wasm
+  sha256sum -- */*.wasm ../tests/guests/*/*.wasm
 } >SHA256SUMS

@@ -10,17 +10,23 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod adversaries;
 mod architecture;
 mod bounded_memory;
 mod errors;
+mod exec;
 mod examples;
+mod generated_pages;
 mod guests;
 mod harness;
 mod net_differential;
 mod pod_network;
+mod resources;
 mod run_command;
 mod stopping;
 mod workloads;
+mod termination_message;
+mod supply_chain;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -12,6 +12,10 @@
 //! The modules below stand in the order in which one reads them. `ARCHITECTURE.md` says which may use which.
 //! The library never prints, never reads the environment and never ends the process: whoever embeds it decides.
 
+// The simulator of pods is shared with the integration tests, which name the library from outside.
+#[cfg(test)]
+extern crate self as wasmpod;
+
 mod error;
 pub mod limits;
 pub mod manifest;

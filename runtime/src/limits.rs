@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-// The life of a pod: pod::{backoff, state}.
+// ---- The life of a pod (`pod::{backoff, state}`) ----
 
 /// The shortest first wait before a restart: a container that fails at once must not turn into a busy loop of starts.
 pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -15,6 +15,24 @@ pub const TERMINATION_GRACE_MIN: Duration = Duration::from_secs(2);
 /// The grace period of an evicted pod (the kubelet's, for a pod that broke a local storage limit).
 pub const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
+/// The shortest time between two questions of one probe; manifests say whole seconds, embedders may say less.
+pub const PROBE_PERIOD_MIN: Duration = Duration::from_millis(10);
+
+/// Bytes of an answer to a probe that are read: the start of an HTTP body or of what a command prints (the kubelet's 10 KiB).
+pub const PROBE_ANSWER_BYTES_MAX: usize = 10 << 10;
+
+/// Redirects to the same host that an `httpGet` follows (the kubelet's).
+pub const PROBE_REDIRECTS_MAX: usize = 10;
+
+/// Events of one pod that are kept, the same ones counted as one; a pod in trouble has a dozen.
+pub const POD_EVENTS_MAX: usize = 256;
+
+/// Bytes of an event's message, as in Kubernetes (`NoteLengthLimit`).
+pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
+pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
+// ---- The engine (`engine`) ----
 // ---- workload: several pods in one run ----
 
 /// Pods that one workload may have at once; more than the pool of `wasmpod run` has slots for would wait for nothing.
@@ -47,6 +65,18 @@ pub const SERVICE_PORTS_MAX: usize = 256;
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// Ticks for which the epoch clock stays awake after the last guest went to sleep, so that quick turns do not pay for waking it.
 pub const EPOCH_LINGER_TICKS: u32 = 16;
+/// Turns of guests after which a guest thread looks for timers and I/O. Busy guests take a millisecond each, and tokio's own 61 of them
+/// would hold a timer up as long; looking costs about a microsecond.
+pub const GUEST_TURNS_PER_EVENT_LOOK: u32 = 4;
+/// A turn of a guest that took at least so long makes its next one be measured by the thread's CPU clock: reading that costs a system
+/// call, which guests that only answer and wait again need not pay.
+pub const CPU_CLOCK_TURN_MIN: Duration = Duration::from_micros(500);
+/// What a container with a CPU limit may save up while it waits, as time at its own rate. A wait ends a few milliseconds late at most;
+/// more would let it go over its limit in the first second by as much.
+pub const CPU_BURST: Duration = Duration::from_millis(40);
+/// The longest that a container is held back for one thing that it did, such as a `memory.fill` over 4 GiB, which nobody can interrupt:
+/// a container that is silent for minutes would be taken for dead.
+pub const CPU_DEBT_MAX: Duration = Duration::from_secs(1);
 /// Threads that run guests, at least: one busy guest must not stop the others on a small machine.
 pub const GUEST_THREADS_MIN: usize = 2;
 /// Threads for what guests do to files; each costs a stack, and more than a disk can serve are of no use.
@@ -68,6 +98,8 @@ pub const ENGINE_SLOTS_MIN: u32 = 16;
 pub const TABLES_PER_SLOT: u32 = 4;
 /// Elements a table in the pool can grow to; 1 MiB of address space. The biggest programs seen have some 60,000.
 pub const TABLE_ELEMENTS_MAX: usize = 128 << 10;
+/// What one element of a table counts against the memory limit of its container, in bytes: a pointer in the host.
+pub const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Tables one module may have in the pool.
 pub const TABLES_PER_MODULE_MAX: u32 = 16;
 /// Memories one module may have in the pool; toolchains emit one.
@@ -100,7 +132,7 @@ pub const WASM_BYTES_MAX: usize = 256 << 20;
 pub const WAT_BYTES_MAX: usize = 16 << 20;
 /// Imports or exports that a program may have; real ones have some hundreds.
 pub const WASM_NAMES_MAX: usize = 100_000;
-// ---- net: the pod network ----
+// ---- The pod network (`net`) ----
 
 /// Sockets that one container may have open at once, TCP and UDP together; what a guest's `RLIMIT_NOFILE` would be.
 pub const SOCKETS_PER_CONTAINER_MAX: usize = 4096;
@@ -171,6 +203,15 @@ pub const EGRESS_DATAGRAMS_QUEUED_MAX: usize = 64;
 /// Addresses outside the pod that one UDP socket has written to and may hear from; at one more the memory is wiped.
 pub const EGRESS_CORRESPONDENTS_MAX: usize = 1024;
 
+/// Entries of one list of what a pod may reach outside: each connection is compared with all of them.
+pub const EGRESS_ENTRIES_MAX: usize = 256;
+
+/// Addresses whose names are remembered for the names of such a list; at one more the memory is wiped, and names are looked up anew.
+pub const EGRESS_NAMED_ADDRESSES_MAX: usize = 4096;
+
+/// Names that are remembered for one address; one more replaces the oldest. Many sites of one provider share an address.
+pub const EGRESS_NAMES_PER_ADDRESS_MAX: usize = 32;
+
 /// How long a connection out of the pod may take to be made, in seconds; about Linux' `tcp_syn_retries`.
 pub const EGRESS_CONNECT_SECONDS_MAX: u64 = 127;
 // ---- Container output (`log`) ----
@@ -196,7 +237,59 @@ pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How many names of a folder are looked at to guess which file was meant.
 pub const IMAGE_FOLDER_ENTRIES_MAX: usize = 1000;
-// Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
+
+/// Bytes of one manifest, index or config of an image, as in containerd and distribution.
+pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Indexes inside each other; what people build has one.
+pub const IMAGE_INDEX_DEPTH_MAX: usize = 4;
+/// Manifests of one index: a platform and an attestation for each of some dozens.
+pub const IMAGE_INDEX_MANIFESTS_MAX: usize = 1000;
+/// Layers of one image, as in Docker.
+pub const IMAGE_LAYERS_MAX: usize = 127;
+/// Layers of one image that are downloaded at the same time, as in containerd and Docker.
+pub const IMAGE_LAYERS_PARALLEL: usize = 3;
+/// Bytes of one blob: a compressed layer. Linux images, which are larger, are refused before their layers are asked for.
+pub const BLOB_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a repository's name with its host, as in distribution.
+pub const IMAGE_REPOSITORY_BYTES_MAX: usize = 255;
+/// Bytes of a tag, as in distribution.
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
+/// Bytes of an image's entrypoint, arguments and environment together, as for a process on Linux.
+pub const IMAGE_CONFIG_STRINGS_BYTES_MAX: usize = 2 << 20;
+
+/// How long a download may bring nothing, or take to begin.
+pub const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a download must bring in each [`FETCH_STALL_TIMEOUT`]: a registry that sends a byte a second holds a pod up for years.
+pub const FETCH_BYTES_PER_STALL_TIMEOUT_MIN: u64 = 30 << 10;
+/// Bytes of a download that are written, and hashed, at once; twice that is in memory.
+pub const FETCH_BATCH_BYTES: usize = 512 << 10;
+/// How long to wait before asking again whether another process is done with a download or a root file system.
+pub const STORE_LOCK_POLL: Duration = Duration::from_millis(20);
+/// Bytes of the store's index: some ten thousand tags.
+pub const STORE_INDEX_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of one lease: what one pod or one pull holds, a line of 72 bytes each.
+pub const STORE_LEASE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes that the layers of one image may come to unpacked, headers and all.
+pub const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+/// Entries of the layers of one image: each is an inode.
+pub const UNPACKED_ENTRIES_MAX: u64 = 100_000;
+/// How many times its compressed size a layer may unpack to, beyond [`UNPACKED_RATIO_FREE_BYTES`]; text compresses to a tenth.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
+/// Bytes that a layer may unpack to whatever its compressed size: sparse files of some megabytes are harmless.
+pub const UNPACKED_RATIO_FREE_BYTES: u64 = 64 << 20;
+/// Directories inside each other in a layer.
+pub const UNPACKED_DEPTH_MAX: usize = 64;
+/// Bytes of a path, or of a symbolic link's target, in a layer: Linux' `PATH_MAX`.
+pub const UNPACKED_PATH_BYTES_MAX: usize = 4096;
+/// Bytes of the extended header (PAX) of one entry of a layer.
+pub const UNPACKED_EXTENSION_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of zstd's window: all levels below `--ultra` and `--long` fit.
+pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
+
+/// Files in an image archive: each image has some, and an archive may hold hundreds of images.
+pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
+// ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -204,6 +297,8 @@ pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 pub const MANIFEST_DOCUMENTS_MAX: usize = 1000;
 /// Lists and objects inside each other: a Pod has about ten; bounds the stack of the parser.
 pub const MANIFEST_DEPTH_MAX: usize = 64;
+/// Stack on which a manifest is read, in bytes: unoptimised builds take up to 50 KiB a level. Only what is used takes up memory.
+pub const MANIFEST_STACK_BYTES: usize = 16 << 20;
 /// Values (scalars, lists, objects) of one manifest with its aliases expanded: about 64 bytes each in memory.
 pub const MANIFEST_NODES_MAX: usize = 50_000;
 /// Bytes of all scalars of one manifest with its aliases expanded, against bombs made of aliases.
@@ -214,6 +309,8 @@ pub const MANIFEST_ALIASES_MAX: usize = 1000;
 pub const MANIFEST_PROBLEMS_MAX: usize = 50;
 /// Times that a document is read again after a value of a wrong type, to find the next one; each costs a pass.
 pub const MANIFEST_TYPE_ERRORS_MAX: usize = 10;
+/// Bytes of a label selector: far more than a command line or a Service has.
+pub const SELECTOR_BYTES_MAX: usize = 64 << 10;
 /// Containers of a pod, init containers included.
 pub const POD_CONTAINERS_MAX: usize = 256;
 /// Bytes that a pod's variables, arguments and configMap or secret files may come to once references are resolved and `$(VAR)` is
@@ -222,7 +319,7 @@ pub const POD_EXPANDED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a pod's annotations, keys and values together, as in Kubernetes.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
-// Containers and pods: container, pod::driver.
+// ---- Containers and pods (`container`, `pod::driver`) ----
 
 /// Linear memory of a container whose manifest gives no limit, in bytes: what a 32-bit guest can address, less than a machine has.
 pub const CONTAINER_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
@@ -234,11 +331,26 @@ pub const STORE_TABLES_MAX: usize = 100;
 pub const STORE_MEMORIES_MAX: usize = 32;
 /// Bytes of a termination message, as in Kubernetes (`MaxContainerTerminationMessageLength`).
 pub const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of output that may stand in for a termination message, as the kubelet has it (`MaxContainerTerminationMessageLogLength`).
+pub const TERMINATION_LOG_TAIL_BYTES_MAX: usize = 2048;
+/// Lines of it, as the kubelet has it (`MaxContainerTerminationMessageLogLines`).
+pub const TERMINATION_LOG_TAIL_LINES_MAX: usize = 80;
+/// Bytes that the file of a termination message takes at rest: more than is ever read of it. What a container writes beyond that is
+/// given back to the disk at the next look.
+pub const TERMINATION_FILE_BYTES_KEPT: u64 = 64 << 10;
+/// Guest time between two looks at what a container may have written: at the speed of a fast disk some 20 MB. A container that does not
+/// run cannot write and is not looked at.
+pub const STORAGE_LOOK_CPU: Duration = Duration::from_millis(10);
+/// What a container without an `ephemeral-storage` limit may write into its own `/`, in bytes: a machine has more.
+pub const CONTAINER_ROOT_BYTES_DEFAULT: u64 = 1 << 30;
+/// What an `emptyDir` in memory without a `sizeLimit` may hold, in bytes: as much as a container without a memory limit.
+pub const EMPTY_DIR_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Commands waiting for a pod's task; whoever sends one more waits.
 pub const POD_COMMANDS_MAX: usize = 8;
 /// What one instance of a container says to its pod's task: that it started, that it ended.
 pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
-/// How often volumes with a size limit are measured. Between two looks a guest can write more than its limit.
+/// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
+/// limit.
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // ---- Volumes (`volume`) ----
@@ -252,7 +364,7 @@ pub const VOLUME_ENTRIES_MAX: usize = 1_000_000;
 pub const CONTAINER_ROOT_ENTRIES_MAX: usize = 100_000;
 /// Where a `wasi:http` container listens when it declares no port.
 pub const HTTP_PORT_DEFAULT: u16 = 8080;
-// ---- wasi: what a guest can make the host hold ----
+// ---- WASI (`wasi`): what a guest can make the host hold ----
 
 /// Entries of a component's resource table: sockets with their two streams, files, pollables, bodies. Far above what a program of
 /// thousands of connections needs, and a table of that size costs a few megabytes.
@@ -321,6 +433,8 @@ pub const HTTP_CLIENT_SECONDS_MAX: u64 = 600;
 
 /// Seconds that an outgoing request waits for its connection when the guest does not say.
 pub const HTTP_CONNECT_SECONDS_DEFAULT: u64 = 30;
+
+// ---- Artifacts and their compiler (`engine`) ----
 
 /// The biggest artifact in bytes; code is some 2 to 5 times as big as the WebAssembly.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 << 30;

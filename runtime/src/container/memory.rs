@@ -1,30 +1,57 @@
 //! The memory of a container: a budget that all its instances share, and the limiter that charges one store to it.
 //!
-//! A `wasi:http` container has one instance a request; together they may use what the manifest gives the container.
+//! A `wasi:http` container has one instance a request; together they may use what the manifest gives the container. Tables count with
+//! linear memory: their elements lie in the host, but it is the guest that grows them.
 
-use crate::limits::{STORE_INSTANCES_MAX, STORE_MEMORIES_MAX, STORE_TABLES_MAX, TABLE_ELEMENTS_MAX};
+use crate::limits::{STORE_INSTANCES_MAX, STORE_MEMORIES_MAX, STORE_TABLES_MAX, TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
 
-/// The linear memory that the instances of one container may have between them.
+/// The linear memory and tables that the instances of one container may have between them.
 #[derive(Debug)]
 pub(super) struct MemoryBudget {
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
     used_bytes: AtomicU64,
+    peak_bytes: AtomicU64,
 }
 
 impl MemoryBudget {
     /// A budget of `limit_bytes`.
     pub(super) fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0) })
+        Arc::new(Self { limit_bytes: AtomicU64::new(limit_bytes), used_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0) })
+    }
+
+    /// Another limit, for what grows from now on: nothing is taken away from those who have more.
+    pub(super) fn set_limit(&self, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    /// The most that may be taken, in bytes.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is taken, in bytes.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The most that was taken at any time, in bytes.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes`, or nothing when that much is not left.
     fn take(&self, bytes: u64) -> bool {
-        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes);
-        self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        let limit_bytes = self.limit_bytes();
+        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit_bytes);
+        let taken = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        if let Ok(before) = taken {
+            self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+        }
+        taken.is_ok()
     }
 
     fn give_back(&self, bytes: u64) {
@@ -65,34 +92,56 @@ impl Limiter {
     pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
         Self { budget, taken_bytes: 0, pending_bytes: 0 }
     }
+
+    /// Takes `bytes` from the budget, or ends the container.
+    fn grow(&mut self, bytes: u64) -> wasmtime::Result<bool> {
+        if !self.budget.take(bytes) {
+            return Err(OutOfMemory { limit_bytes: self.budget.limit_bytes(), wanted_bytes: bytes }.into());
+        }
+        self.taken_bytes += bytes;
+        self.pending_bytes = bytes;
+        Ok(true)
+    }
+
+    /// The module's own bound, or one of the host: the guest is told -1, as its author expects.
+    fn refuse(&mut self) -> wasmtime::Result<bool> {
+        self.pending_bytes = 0;
+        Ok(false)
+    }
+
+    /// Gives back what was taken for a growth that failed after all.
+    fn undo(&mut self) {
+        let bytes = std::mem::take(&mut self.pending_bytes);
+        self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
+        self.budget.give_back(bytes);
+    }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // The module's own bound: `memory.grow` answers -1, as its author expects.
-            self.pending_bytes = 0;
-            return Ok(false);
+            return self.refuse();
         }
-        let more = desired.saturating_sub(current) as u64;
-        if !self.budget.take(more) {
-            return Err(OutOfMemory { limit_bytes: self.budget.limit_bytes, wanted_bytes: more }.into());
-        }
-        self.taken_bytes += more;
-        self.pending_bytes = more;
-        Ok(true)
+        self.grow(desired.saturating_sub(current) as u64)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         tracing::debug!(target: "wasmpod::container", %error, "a memory could not grow");
-        let bytes = std::mem::take(&mut self.pending_bytes);
-        self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
-        self.budget.give_back(bytes);
+        self.undo();
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX && maximum.is_none_or(|maximum| desired <= maximum))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS_MAX || maximum.is_some_and(|maximum| desired > maximum) {
+            return self.refuse();
+        }
+        self.grow(desired.saturating_sub(current) as u64 * TABLE_ELEMENT_BYTES)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(target: "wasmpod::container", %error, "a table could not grow");
+        self.undo();
+        Ok(())
     }
 
     fn instances(&self) -> usize {
@@ -134,7 +183,7 @@ mod tests {
         let budget = MemoryBudget::new(10 * PAGE as u64);
         let mut limiter = Limiter::new(budget.clone());
         assert!(!limiter.memory_growing(PAGE, 3 * PAGE, Some(2 * PAGE)).unwrap());
-        assert_eq!(budget.used_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]
@@ -154,6 +203,30 @@ mod tests {
         let mut limiter = Limiter::new(budget.clone());
         assert!(limiter.memory_growing(0, PAGE, None).unwrap());
         limiter.memory_grow_failed(wasmtime::Error::msg("no address space")).unwrap();
-        assert_eq!(budget.used_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn tables_count_too_and_have_a_bound_of_their_own() {
+        let budget = MemoryBudget::new(100 * TABLE_ELEMENT_BYTES);
+        let mut limiter = Limiter::new(budget.clone());
+        assert!(limiter.table_growing(0, 60, None).unwrap());
+        assert_eq!(budget.used_bytes(), 60 * TABLE_ELEMENT_BYTES);
+        assert!(!limiter.table_growing(60, TABLE_ELEMENTS_MAX + 1, None).unwrap());
+        assert!(limiter.table_growing(60, 101, None).unwrap_err().is::<OutOfMemory>());
+        drop(limiter);
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 60 * TABLE_ELEMENT_BYTES));
+    }
+
+    #[test]
+    fn a_lower_limit_takes_nothing_away_and_a_higher_one_holds_at_once() {
+        let budget = MemoryBudget::new(2 * PAGE as u64);
+        let mut limiter = Limiter::new(budget.clone());
+        assert!(limiter.memory_growing(0, 2 * PAGE, None).unwrap());
+        budget.set_limit(PAGE as u64);
+        assert!(limiter.memory_growing(2 * PAGE, 3 * PAGE, None).is_err());
+        budget.set_limit(3 * PAGE as u64);
+        assert!(limiter.memory_growing(2 * PAGE, 3 * PAGE, None).unwrap());
+        assert_eq!(budget.peak_bytes(), 3 * PAGE as u64);
     }
 }

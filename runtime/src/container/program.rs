@@ -7,7 +7,7 @@ use crate::wasi::p1::{CoreLinker, wants_listeners};
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
-use wasmtime::{InstancePre, Store, TypedFunc};
+use wasmtime::{ExternType, InstancePre, Module, Store, TypedFunc};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
@@ -74,6 +74,7 @@ impl Linked {
     fn of(artifact: &Artifact) -> Result<Self> {
         Ok(match artifact.kind() {
             ArtifactKind::Core(module) => {
+                check_start(module)?;
                 let pre = CoreLinker::new(artifact.wasmtime()).and_then(|linker| linker.instantiate_pre(module));
                 Self::Core(pre.map_err(unresolved)?)
             }
@@ -116,6 +117,18 @@ impl Instance {
             },
         }
     }
+}
+
+/// `_start` must take and give nothing; a module without one is refused before.
+fn check_start(module: &Module) -> Result<()> {
+    let start = module.get_export("_start");
+    let fits = start.as_ref().and_then(ExternType::func).is_some_and(|start| start.params().len() + start.results().len() == 0);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::invalid("its export _start is not a function without parameters and results")
+        .with_reason("CreateContainerError")
+        .hint("build it as a WASI command, whose _start the toolchain makes"))
 }
 
 fn unresolved(error: wasmtime::Error) -> Error {

@@ -1,7 +1,8 @@
 //! The instances of a `wasi:http` container: one for each request, all charged to the container's budget.
 
+use super::exit;
+use super::run::Run;
 use super::store::{DiesAt, StoreData};
-use super::{Run, exit, ticking};
 use crate::pod::state::Signal;
 use crate::wasi::http::{GuestTask, HttpGuests};
 use wasmtime::Store;
@@ -15,19 +16,18 @@ impl HttpGuests<StoreData> for Requests {
     }
 
     fn spawn(&self, task: GuestTask) {
-        let engine = self.0.engine.clone();
-        drop(tokio::spawn(async move { ticking(&engine, task).await }));
+        drop(tokio::spawn(self.0.turns(task)));
     }
 
     /// Says it in the container's own log, where its author looks.
     fn failed(&self, error: &wasmtime::Error) {
-        if self.0.control.signal() == Some(Signal::Kill) {
+        if self.0.signal() == Some(Signal::Kill) {
             // The epoch callback was quicker than the server: the trap is the signal's doing.
             return;
         }
         let text = exit::describe(error);
         tracing::debug!(target: "wasmpod::container", error = text, "a request failed");
         // A log that is full loses the message rather than hold up the server.
-        self.0.config.wasi.stderr.try_write(format!("wasmpod: a request failed: {text}\n").as_bytes());
+        self.0.stderr().try_write(format!("wasmpod: a request failed: {text}\n").as_bytes());
     }
 }

@@ -62,7 +62,7 @@ impl DiesAt {
 
 /// A store for one instance of `artifact`.
 ///
-/// It yields to the other guests at every epoch, and ends there once its container was told to. It must be thrown away after any
+/// Its turn is over at every epoch ([`take_turns`](super::turn::take_turns)), and it ends there once it was told to. It must be thrown away after any
 /// exit, trap or kill.
 pub(super) fn make(artifact: &Artifact, data: StoreData, dies_at: DiesAt) -> Store<StoreData> {
     let mut store = Store::new(artifact.wasmtime(), data);

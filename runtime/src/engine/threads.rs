@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::limits::{GUEST_BLOCKING_THREADS_MAX, GUEST_THREADS_MIN};
+use crate::limits::{GUEST_BLOCKING_THREADS_MAX, GUEST_THREADS_MIN, GUEST_TURNS_PER_EVENT_LOOK};
 
 /// The lazily made runtime.
 pub(super) struct GuestThreads {
@@ -31,6 +31,7 @@ impl GuestThreads {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(self.workers)
                 .max_blocking_threads(GUEST_BLOCKING_THREADS_MAX)
+                .event_interval(GUEST_TURNS_PER_EVENT_LOOK)
                 .thread_name("wasmpod-guest")
                 .enable_all()
                 .build();

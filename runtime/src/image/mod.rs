@@ -1,14 +1,32 @@
 //! Images: from what a manifest writes under `image:` to the bytes of a WebAssembly module or component.
 //!
 //! ```text
-//! "file:./app.wasm" ── reference ──▶ ImageReference ── source ──▶ ImageContents { bytes, digest, path }
+//!   "file:./app.wasm" ────────────── reference ──▶ source ──▶ ImageContents { bytes, digest, path }
+//!   "ghcr.io/acme/web:1" ── reference ──▶ a registry ──┐ BlobSource
+//!   "oci:out:1" ─────────── reference ──▶ archive ─────┴──▶ store ──▶ format ──▶ Image ──▶ ImageModule { bytes, digest }
+//!                                                                                  └─unpack──▶ root file system
 //! ```
 //!
-//! Today an image is a file. Registries come as a further kind of reference behind the same two steps. What the bytes are (module,
-//! component, text format) is for the engine to find out: nothing here looks at them, and a name decides nothing about them.
+//! * [`ImageReference`] and [`RegistryReference`] are names.
+//! * [`store`] keeps verified blobs; [`format`] knows what they mean; [`unpack`] makes layers into files; [`archive`] reads and writes
+//!   OCI layouts and archives.
+//!
+//! Nothing here looks into WebAssembly beyond its first bytes: what the program is (module, component) is for the engine to find out.
 
+pub mod archive;
+mod descriptor;
+mod digest;
+pub mod format;
 mod reference;
+mod registry_reference;
 mod source;
+pub mod store;
+pub mod unpack;
 
+pub use descriptor::{Descriptor, Platform};
+pub use digest::Digest;
+pub use format::{Contents, Image, ImageConfig, ImageModule};
 pub use reference::ImageReference;
+pub use registry_reference::RegistryReference;
 pub use source::{ImageContents, load};
+pub use store::{BlobBody, BlobSource, FetchObserver, FetchProgress, ImageStore, Lease};

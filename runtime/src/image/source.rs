@@ -35,7 +35,9 @@ impl std::fmt::Debug for ImageContents {
 /// Reason `ErrImagePull`, at the file: it is missing, no regular file (a pipe or a device is not waited for), empty, longer than
 /// [`IMAGE_BYTES_MAX`] or cannot be read.
 pub fn load(reference: &ImageReference) -> Result<ImageContents> {
-    let ImageReference::File(path) = reference;
+    let ImageReference::File(path) = reference else {
+        return Err(Error::invalid("the image is not a file").at(reference.to_string()).with_reason("ErrImagePull"));
+    };
     let bytes = read(path).map_err(|error| error.at(path.display().to_string()).with_reason("ErrImagePull"))?;
     let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(ImageContents { bytes: bytes.into(), digest, path: path.clone() })

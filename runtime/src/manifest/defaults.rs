@@ -2,7 +2,8 @@
 
 use super::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements, Volume,
+    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe,
+    ResourceRequirements, Volume,
 };
 
 /// The default permission bits of files made from ConfigMaps and Secrets.
@@ -38,7 +39,9 @@ fn pod_spec(spec: &mut PodSpec) {
 }
 
 fn container(container: &mut Container) {
-    default_to(&mut container.termination_message_path, "/dev/termination-log");
+    if container.termination_message_path.as_ref().is_none_or(String::is_empty) {
+        container.termination_message_path = Some("/dev/termination-log".to_owned());
+    }
     default_to(&mut container.termination_message_policy, "File");
     if let Some(image) = &container.image {
         let policy = if pulls_always(image) { "Always" } else { "IfNotPresent" };
@@ -49,6 +52,10 @@ fn container(container: &mut Container) {
     }
     for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
         probe.iter_mut().for_each(probe_defaults);
+    }
+    if let Some(lifecycle) = &mut container.lifecycle {
+        let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop].into_iter().flatten();
+        hooks.filter_map(|hook| hook.http_get.as_mut()).for_each(http_get);
     }
     container.env.iter_mut().flatten().for_each(variable);
     resources(container.resources.get_or_insert_default());
@@ -64,13 +71,25 @@ fn pulls_always(image: &str) -> bool {
 }
 
 fn probe_defaults(probe: &mut Probe) {
-    default_to(&mut probe.timeout_seconds, 1);
-    default_to(&mut probe.period_seconds, 10);
-    default_to(&mut probe.success_threshold, 1);
-    default_to(&mut probe.failure_threshold, 3);
-    if let Some(HTTPGetAction { path, scheme, .. }) = &mut probe.http_get {
-        default_to(path, "/");
-        default_to(scheme, "HTTP");
+    let numbers = [
+        (&mut probe.timeout_seconds, 1),
+        (&mut probe.period_seconds, 10),
+        (&mut probe.success_threshold, 1),
+        (&mut probe.failure_threshold, 3),
+    ];
+    for (field, value) in numbers {
+        // Zero is how Go says that a number is not there.
+        *field = field.filter(|number| *number != 0).or(Some(value));
+    }
+    probe.http_get.iter_mut().for_each(http_get);
+    if let Some(grpc) = &mut probe.grpc {
+        default_to(&mut grpc.service, "");
+    }
+}
+
+fn http_get(HTTPGetAction { path, scheme, .. }: &mut HTTPGetAction) {
+    for (field, value) in [(path, "/"), (scheme, "HTTP")] {
+        *field = field.take().filter(|text| !text.is_empty()).or_else(|| Some(value.to_owned()));
     }
 }
 
@@ -105,8 +124,28 @@ fn volume(volume: &mut Volume) {
     if let Some(source) = &mut volume.secret {
         default_to(&mut source.default_mode, FILE_MODE);
     }
+    if let Some(source) = &mut volume.downward_api {
+        default_to(&mut source.default_mode, FILE_MODE);
+        downward_api(source.items.as_deref_mut());
+    }
+    if let Some(source) = &mut volume.projected {
+        default_to(&mut source.default_mode, FILE_MODE);
+        for projection in source.sources.iter_mut().flatten().filter_map(|source| source.downward_api.as_mut()) {
+            downward_api(projection.items.as_deref_mut());
+        }
+    }
+    if let Some(source) = &mut volume.image {
+        let policy = if pulls_always(source.reference.as_deref().unwrap_or_default()) { "Always" } else { "IfNotPresent" };
+        default_to(&mut source.pull_policy, policy);
+    }
     if let Some(source) = &mut volume.host_path {
         default_to(&mut source.type_, "");
+    }
+}
+
+fn downward_api(items: Option<&mut [DownwardAPIVolumeFile]>) {
+    for field in items.into_iter().flatten().filter_map(|item| item.field_ref.as_mut()) {
+        default_to(&mut field.api_version, "v1");
     }
 }
 

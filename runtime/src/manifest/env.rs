@@ -188,7 +188,7 @@ fn variable_value<'a>(
         return Ok(Value::Resolved(value));
     }
     if let Some(reference) = &source.resource_field_ref {
-        return Ok(Value::Resolved(resource_value(container, reference, around)));
+        return Ok(Value::Resolved(resource_value(Some(container), reference, around)));
     }
     key_value(&path, source, around.objects)
 }
@@ -276,7 +276,16 @@ impl<'a> FieldRef<'a> {
         })
     }
 
-    fn value(self, around: &Surroundings<'_>) -> String {
+    /// The key of a label or an annotation.
+    pub(super) fn key(self) -> Option<&'a str> {
+        match self {
+            Self::Label(key) | Self::Annotation(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// What it holds; empty where the pod has nothing there.
+    pub(super) fn value(self, around: &Surroundings<'_>) -> String {
         let ObjectMeta { name, namespace, uid, labels, annotations, .. } = &around.pod.metadata;
         let spec = around.pod.spec.as_ref();
         let first = |ips: &[IpAddr]| ips.first().map(ToString::to_string);
@@ -307,34 +316,50 @@ pub(super) struct ResourceField {
 
 impl ResourceField {
     /// Every resource, as it is written.
-    pub(super) const NAMES: [&'static str; 4] = ["limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+    pub(super) const NAMES: [&'static str; 6] = [
+        "limits.cpu",
+        "limits.memory",
+        "limits.ephemeral-storage",
+        "requests.cpu",
+        "requests.memory",
+        "requests.ephemeral-storage",
+    ];
 
     /// Reads a `resource`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "limits.cpu" => Self { limit: true, resource: "cpu" },
-            "limits.memory" => Self { limit: true, resource: "memory" },
-            "requests.cpu" => Self { limit: false, resource: "cpu" },
-            "requests.memory" => Self { limit: false, resource: "memory" },
-            _ => return None,
-        })
+        let name = Self::NAMES.into_iter().find(|name| *name == text)?;
+        let (kind, resource) = name.split_once('.')?;
+        Some(Self { limit: kind == "limits", resource })
+    }
+
+    /// What the amount may be counted in, and Kubernetes' word for the resource.
+    pub(super) fn divisors(self) -> (&'static [&'static str], &'static str) {
+        const BYTES: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+        match self.resource {
+            "cpu" => (&["1m", "1"], "cpu"),
+            "memory" => (BYTES, "memory"),
+            _ => (BYTES, "local ephemeral storage"),
+        }
     }
 }
 
 /// The amount in units of the divisor, rounded up. A limit that is not set is what the machine has, a request that is not set zero.
-fn resource_value(container: &Container, reference: &ResourceFieldSelector, around: &Surroundings<'_>) -> String {
+///
+/// `own` is the container that asks, which a reference without a `containerName` means; a volume has none.
+pub(super) fn resource_value(own: Option<&Container>, reference: &ResourceFieldSelector, around: &Surroundings<'_>) -> String {
     let Some(field) = ResourceField::parse(&reference.resource) else { return String::new() };
     let named = reference.container_name.as_deref().filter(|name| !name.is_empty());
     let spec = around.pod.spec.as_ref();
-    let all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    let container = named.and_then(|name| all.into_iter().find(|other| other.name == name)).unwrap_or(container);
-    let requirements = container.resources.as_ref();
+    let mut all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let container = named.and_then(|name| all.find(|other| other.name == name)).or(own);
+    let requirements = container.and_then(|container| container.resources.as_ref());
     let amounts =
         requirements.and_then(|resources| if field.limit { resources.limits.as_ref() } else { resources.requests.as_ref() });
     let amount = amounts.and_then(|amounts| amounts.get(field.resource)).and_then(|amount| amount.0.parse::<Quantity>().ok());
     let amount = amount.unwrap_or_else(|| match (field.limit, field.resource) {
         (true, "cpu") => Quantity::from_millis(around.context.node_cpu_millis),
-        (true, _) => Quantity::from_units(around.context.node_memory_bytes),
+        (true, "memory") => Quantity::from_units(around.context.node_memory_bytes),
+        (true, _) => Quantity::from_units(around.context.node_storage_bytes),
         (false, _) => Quantity::from_units(0),
     });
     let divisor = reference.divisor.as_ref().and_then(|divisor| divisor.0.parse().ok()).unwrap_or_else(|| Quantity::from_units(1));

@@ -3,13 +3,14 @@
 use super::env::{self, Surroundings, Variables};
 use super::parse::Object;
 use super::problem::{FieldPath, Problem, Problems, Report};
-use super::quantity::Quantity;
 use super::similar::closest;
-use super::{LowerContext, LoweredPod, Manifest, names, volumes};
+use super::support::FieldWarning;
+use super::{LowerContext, LoweredPod, Manifest, handlers, names, pull_secrets, resources, volumes};
 use crate::limits::POD_EXPANDED_BYTES_MAX;
 use crate::net::EgressPolicy;
 use crate::pod::spec::{
-    ContainerPort, ContainerRole, ContainerSpec, HostAlias, HostPathType, PodSpec, Protocol, QosClass, RestartPolicy, VolumeMount,
+    ContainerPort, ContainerRole, ContainerSpec, ExitCodes, HostAlias, HostPathType, PodSpec, Protocol, PullPolicy, RestartPolicy,
+    RestartRule, RestartRuleAction, TerminationMessagePolicy, VolumeMount,
 };
 use crate::workload::spec::Replica;
 use crate::{Error, ErrorKind, Result};
@@ -19,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Says what of the outside world a pod may reach: `internet` or `none`.
+/// Says what of the outside world a pod may reach, in the form of [`EgressPolicy::parse`]; it narrows what the pod is allowed anyway.
 pub(super) const EGRESS_ANNOTATION: &str = "wasmpod.dev/egress";
 
 /// The names of `hostPath.type`.
@@ -117,6 +118,11 @@ pub(super) enum Data<'a> {
 }
 
 impl<'a> Objects<'a> {
+    /// The PersistentVolumeClaim `name`, if the manifest has it.
+    pub(super) fn claim(&self, name: &str) -> Option<&'a core::PersistentVolumeClaim> {
+        find(&self.manifest.claims, self.namespace, name, |object| &object.metadata)
+    }
+
     /// The data of the object `name`; nothing if there is none and the reference is optional.
     pub(super) fn find(
         &self,
@@ -238,42 +244,72 @@ fn lower_pod(
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let objects = Objects { manifest, namespace: &namespace };
     let mut allowance = Allowance { left: POD_EXPANDED_BYTES_MAX };
-    let spec = pod_spec(&Surroundings { pod: &pod, context, objects: &objects }, &mut allowance, problems)?;
-    Ok(LoweredPod { pod, spec, warnings: object.warnings.clone() })
+    let mut warnings = object.warnings.clone();
+    let spec = pod_spec(&Surroundings { pod: &pod, context, objects: &objects }, &mut allowance, &mut warnings, problems)?;
+    Ok(LoweredPod { pod, spec, warnings })
 }
 
-fn pod_spec(around: &Surroundings<'_>, allowance: &mut Allowance, problems: &mut Problems) -> Result<PodSpec, Problem> {
+fn pod_spec(
+    around: &Surroundings<'_>,
+    allowance: &mut Allowance,
+    warnings: &mut Vec<FieldWarning>,
+    problems: &mut Problems,
+) -> Result<PodSpec, Problem> {
     let metadata = &around.pod.metadata;
     let Some(spec) = &around.pod.spec else { return Err(Problem::required(FieldPath::of("spec"))) };
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
     let seconds = |seconds: Option<i64>| seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-    let volumes = volumes::lower(&FieldPath::of("spec.volumes"), spec, around.objects, allowance, problems)?;
+    let volumes = volumes::lower(&FieldPath::of("spec.volumes"), spec, around, allowance, problems)?;
     Ok(PodSpec {
         hostname: hostname(spec, &name),
         name,
         namespace: metadata.namespace.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
         labels: metadata.labels.clone().unwrap_or_default(),
-        egress: match annotations.get(EGRESS_ANNOTATION).map(String::as_str) {
-            Some("internet") => EgressPolicy::Internet,
-            Some(_) => EgressPolicy::Deny,
+        egress: match annotations.get(EGRESS_ANNOTATION).and_then(|text| EgressPolicy::parse(text).ok()) {
+            Some(policy) => around.context.egress.clone().narrowed_by(policy),
             None => around.context.egress.clone(),
         },
         annotations,
         host_aliases: spec.host_aliases.iter().flatten().filter_map(host_alias).collect(),
-        restart_policy: match spec.restart_policy.as_deref() {
-            Some("OnFailure") => RestartPolicy::OnFailure,
-            Some("Never") => RestartPolicy::Never,
-            _ => RestartPolicy::Always,
-        },
+        restart_policy: restart_policy(spec.restart_policy.as_deref()),
         termination_grace_period: seconds(spec.termination_grace_period_seconds).unwrap_or_default(),
         active_deadline: seconds(spec.active_deadline_seconds),
         containers: containers(spec, around, allowance, problems)?,
         volumes,
-        pull_secrets: Vec::new(),
-        qos_class: QosClass::BestEffort,
+        pull_secrets: pull_secrets::lower(spec, around.objects, warnings),
+        qos_class: resources::qos_class(spec),
     })
+}
+
+fn restart_policy(name: Option<&str>) -> RestartPolicy {
+    match name {
+        Some("OnFailure") => RestartPolicy::OnFailure,
+        Some("Never") => RestartPolicy::Never,
+        _ => RestartPolicy::Always,
+    }
+}
+
+fn restart_rule(rule: &core::ContainerRestartRule) -> RestartRule {
+    let values = rule.exit_codes.as_ref().and_then(|codes| codes.values.clone()).unwrap_or_default();
+    let is_in = rule.exit_codes.as_ref().is_some_and(|codes| codes.operator == "In");
+    RestartRule {
+        action: match rule.action.as_str() {
+            "RestartAllContainers" => RestartRuleAction::RestartAllContainers,
+            _ => RestartRuleAction::Restart,
+        },
+        exit_codes: if is_in { ExitCodes::In(values) } else { ExitCodes::NotIn(values) },
+    }
+}
+
+/// `imagePullPolicy` or `pullPolicy`, which have their default by now.
+pub(super) fn pull_policy(name: Option<&str>) -> PullPolicy {
+    match name {
+        Some("Always") => PullPolicy::Always,
+        Some("Never") => PullPolicy::Never,
+        _ => PullPolicy::IfNotPresent,
+    }
 }
 
 /// What the pod calls itself: as written, or its name cut to 63 bytes, as the kubelet does it.
@@ -328,16 +364,35 @@ fn container(
     };
     let command = expand("command", container.command.as_ref())?;
     let args = expand("args", container.args.as_ref())?;
-    let memory = container.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
-    let memory = memory.and_then(|limit| limit.0.parse::<Quantity>().ok()).and_then(|limit| u64::try_from(limit.units()).ok());
+    let lifecycle = container.lifecycle.as_ref();
+    let probe = |probe: &Option<core::Probe>| probe.as_ref().and_then(|probe| handlers::probe(probe, container));
+    let hook = |hook: Option<&core::LifecycleHandler>| hook.and_then(|hook| handlers::hook(hook, container));
     Ok(ContainerSpec {
         command,
         args,
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
         ports: container.ports.iter().flatten().filter_map(port).collect(),
         mounts: mounts(path, container, &variables, allowance, problems)?,
-        // A limit of zero is none, as it is for a kubelet.
-        memory_limit_bytes: memory.filter(|bytes| *bytes > 0),
+        memory_limit_bytes: resources::limit_units(container, "memory"),
+        cpu_limit_millicores: resources::limit_millis(container, "cpu"),
+        ephemeral_storage_limit_bytes: resources::limit_units(container, "ephemeral-storage"),
+        image_pull_policy: pull_policy(container.image_pull_policy.as_deref()),
+        restart_policy: container
+            .restart_policy
+            .as_deref()
+            .filter(|_| role != ContainerRole::Sidecar)
+            .map(|name| restart_policy(Some(name))),
+        restart_rules: container.restart_policy_rules.iter().flatten().map(restart_rule).collect(),
+        startup_probe: probe(&container.startup_probe),
+        liveness_probe: probe(&container.liveness_probe),
+        readiness_probe: probe(&container.readiness_probe),
+        post_start: hook(lifecycle.and_then(|lifecycle| lifecycle.post_start.as_ref())),
+        pre_stop: hook(lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_ref())),
+        termination_message_path: container.termination_message_path.clone().unwrap_or_default(),
+        termination_message_policy: match container.termination_message_policy.as_deref() {
+            Some("FallbackToLogsOnError") => TerminationMessagePolicy::FallbackToLogsOnError,
+            _ => TerminationMessagePolicy::File,
+        },
         env: variables.into_list(),
         ..ContainerSpec::new(&container.name, role, container.image.as_deref().unwrap_or_default())
     })

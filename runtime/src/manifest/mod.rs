@@ -12,15 +12,22 @@
 //! in the words that the Kubernetes API server uses.
 
 mod defaults;
+mod downward;
 mod env;
+mod handlers;
 mod kinds;
 mod lower;
 mod names;
 mod node;
 mod parse;
+mod pod_security;
 mod problem;
+mod pull_secrets;
 pub mod quantity;
+mod resources;
+pub mod selector;
 mod similar;
+mod stack;
 pub mod support;
 mod typed;
 mod validate;
@@ -38,7 +45,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use std::fmt;
 use std::net::IpAddr;
 
+pub use pod_security::PodSecurity;
 pub use quantity::Quantity;
+pub use selector::Selector;
 pub use support::FieldWarning;
 
 /// The objects of a manifest, understood, defaulted and checked.
@@ -95,14 +104,17 @@ pub struct LowerContext {
     pub node_cpu_millis: u64,
     /// What a `resourceFieldRef` to a memory limit that is not set yields, in bytes.
     pub node_memory_bytes: u64,
+    /// What a `resourceFieldRef` to an ephemeral-storage limit that is not set yields, in bytes.
+    pub node_storage_bytes: u64,
     /// Variables set for every container over those of the manifest.
     pub extra_env: Vec<(String, String)>,
-    /// What a pod without the annotation `wasmpod.dev/egress` may reach.
+    /// What the pods may reach outside at most: the annotation `wasmpod.dev/egress` can only narrow it.
     pub egress: EgressPolicy,
 }
 
 impl LowerContext {
-    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and the default egress.
+    /// A context with this uid, the node name `localhost`, no addresses, one CPU, 1 GiB of memory and of storage, and the default
+    /// egress.
     pub fn new(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -111,6 +123,7 @@ impl LowerContext {
             host_ips: Vec::new(),
             node_cpu_millis: 1000,
             node_memory_bytes: 1 << 30,
+            node_storage_bytes: 1 << 30,
             extra_env: Vec::new(),
             egress: EgressPolicy::Internet,
         }
@@ -135,7 +148,7 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
     /// text beyond the `MANIFEST_*` limits.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
-        parse::manifest(text, source, ParseOptions::default())
+        stack::with_room(|| parse::manifest(text, source, ParseOptions::default()))
     }
 
     /// The same for bytes, which must be UTF-8.
@@ -151,7 +164,8 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_bytes_with(bytes: &[u8], source: &str, options: ParseOptions) -> Result<Self> {
-        parse::manifest(node::text(bytes, source)?, source, options)
+        let text = node::text(bytes, source)?;
+        stack::with_room(|| parse::manifest(text, source, options))
     }
 
     /// Takes one pod that was made in code, such as the one around a bare `.wasm` file; it is defaulted and checked like any other.
@@ -159,7 +173,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
-        parse::single_pod(pod, source)
+        stack::with_room(|| parse::single_pod(pod, source))
     }
 
     /// What the manifest is called in errors.
@@ -197,7 +211,25 @@ impl Manifest {
         self.pods.iter().map(|object| object.warnings.as_slice())
     }
 
-    /// Makes the first pod of every workload ready to run: resolves its references to ConfigMaps and Secrets of this manifest and expands its variables.
+    /// Checks that every pod keeps to a level of the Pod Security Standards.
+    ///
+    /// # Errors
+    /// [`Denied`](crate::ErrorKind::Denied), reason `Forbidden`, in Kubernetes' words:
+    /// `violates PodSecurity "baseline:latest": hostPath volumes (volume "data")`.
+    pub fn check_pod_security(&self, level: PodSecurity) -> Result<()> {
+        pod_security::check(self, level)
+    }
+
+    /// Where `field` of the pod `index` stands, as errors say it: `pod.yaml:12:5: Pod "web": spec.volumes[0].hostPath`.
+    ///
+    /// `index` counts the [`pods`](Self::pods). Nothing when there is no such pod.
+    pub fn locate(&self, index: usize, field: &str) -> Option<String> {
+        let object = self.pods.get(index)?;
+        Some(problem::subject(&self.source, self.documents, &object.origin, &problem::FieldPath::parse(field), None))
+    }
+
+    /// Makes the first pod of every workload ready to run: resolves its references to ConfigMaps and Secrets of this manifest and
+    /// expands its variables.
     ///
     /// `context_for` is asked once for each pod, in order.
     ///

@@ -54,6 +54,19 @@ pub(super) fn port_name(text: &str) -> Rule {
     rule(is_label(text), "must not begin or end with a hyphen")
 }
 
+/// The name of an HTTP header, by the rule that Kubernetes has for those of probes.
+pub(super) fn http_header(name: &str) -> Rule {
+    rule(
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+        "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name')",
+    )
+}
+
+/// The value of an HTTP header: a line break in it would begin another header.
+pub(super) fn http_header_value(value: &str) -> Rule {
+    rule(value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)), "must not contain control characters")
+}
+
 /// The name part of a label key, and the value of a label.
 fn is_label_name(text: &str) -> bool {
     let bytes = text.as_bytes();

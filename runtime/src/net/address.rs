@@ -23,6 +23,14 @@ impl AddressFamily {
         if ip.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
     }
 
+    /// How many bits an address has.
+    pub(super) fn bits(self) -> u8 {
+        match self {
+            Self::Ipv4 => 32,
+            Self::Ipv6 => 128,
+        }
+    }
+
     /// `0.0.0.0` or `::`.
     pub fn unspecified(self) -> IpAddr {
         match self {

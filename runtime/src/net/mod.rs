@@ -43,6 +43,7 @@
 mod address;
 mod cluster;
 mod container;
+mod egress_list;
 mod error;
 mod flow;
 mod gateway;
@@ -67,6 +68,7 @@ mod waiters;
 pub use address::{AddressFamily, AddressPool, PodAddresses, Protocol};
 pub use cluster::{Cluster, ClusterMember, ClusterPod, HOST_NAME, NamedPort};
 pub use container::ContainerNet;
+pub use egress_list::EgressList;
 pub use error::NetError;
 pub use gateway::{Dial, Gateway, LookupFuture};
 pub use names::{HostAlias, Lookup};
@@ -237,12 +239,12 @@ impl PodNet {
             return Ok(Route::Inside);
         }
         if !AddressPool::is_virtual(remote.ip()) {
-            return if self.0.addresses.contains(remote.ip()) { Ok(Route::Inside) } else { self.route_outside(remote) };
+            return if self.0.addresses.contains(remote.ip()) { Ok(Route::Inside) } else { self.route_outside(protocol, remote) };
         }
         let family = AddressFamily::of(remote.ip());
         if remote.ip() == AddressPool::outside(family) {
             // The machine, as pods see it.
-            return self.route_outside(SocketAddr::new(family.loopback(), remote.port()));
+            return self.route_outside(protocol, SocketAddr::new(family.loopback(), remote.port()));
         }
         let client = SocketAddr::new(self.address(family), local_port);
         let target = self.0.addresses.pool().lock().target(protocol, client, remote);
@@ -256,9 +258,9 @@ impl PodNet {
         }
     }
 
-    fn route_outside(&self, remote: SocketAddr) -> Result<Route, NetError> {
+    fn route_outside(&self, protocol: Protocol, remote: SocketAddr) -> Result<Route, NetError> {
         match &self.0.gateway {
-            Some(gateway) if gateway.allows(remote) => Ok(Route::Outside { gateway: gateway.clone(), remote }),
+            Some(gateway) if gateway.allows(protocol, remote) => Ok(Route::Outside { gateway: gateway.clone(), remote }),
             Some(_) => Err(NetError::AccessDenied),
             None => Err(NetError::NetworkUnreachable),
         }

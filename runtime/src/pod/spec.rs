@@ -322,8 +322,10 @@ pub enum VolumeSource {
     PersistentVolumeClaim {
         /// `claimName`: claims of one name in one namespace share a directory.
         claim: String,
-        /// `readOnly`.
+        /// `readOnly`, or a claim that is `ReadOnlyMany` alone.
         read_only: bool,
+        /// Whether the manifest has the claim: its directory is then made at the first use, else it must be there.
+        declared: bool,
     },
     /// `image`: the files of an image, read-only.
     Image {

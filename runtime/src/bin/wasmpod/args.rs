@@ -1,11 +1,17 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
+mod image;
+
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use wasmpod::manifest::PodSecurity;
+use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
+
+pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
 
 /// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
 #[derive(Debug, Parser)]
@@ -14,6 +20,9 @@ pub(crate) struct Args {
     /// Say more on stderr: -v what happens, -vv in detail, -vvv everything.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+    /// Where wasmpod keeps its data, images among it [default: wasmpod in the user's data directory].
+    #[arg(long, value_name = "DIR", env = "WASMPOD_ROOT", global = true)]
+    pub(crate) root: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -27,6 +36,22 @@ pub(crate) enum Verb {
     /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
+    /// List the images that are here.
+    Images(ImagesArgs),
+    /// Show what an image is: its digests, sizes and config, what its program imports and exports, and what a pod would grant it.
+    Inspect(InspectArgs),
+    /// Remove images by their names, and what nothing else needs of them.
+    Rmi(RemoveArgs),
+    /// Remove what no image needs: blobs without a name, broken-off downloads, old root file systems.
+    ///
+    /// What a running pod or pull of any wasmpod process uses stays.
+    Prune(PruneArgs),
+    /// Write images into an OCI archive, which podman, skopeo and wasmpod can read.
+    Save(SaveArgs),
+    /// Read images from an archive: an OCI archive, or one by `docker save` or `podman save`.
+    Load(LoadArgs),
+    /// Give an image one more name.
+    Tag(TagArgs),
 }
 
 /// The flags of `wasmpod run`.
@@ -55,9 +80,16 @@ pub(crate) struct RunArgs {
     /// Stop the pods after this time, such as 90s, 5m or 1h; the exit status is then 124.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// What of the outside world the pods may reach; a manifest can narrow it further.
-    #[arg(long, value_enum, default_value_t = EgressArg::Internet)]
-    pub(crate) egress: EgressArg,
+    /// What of the outside world the pods may reach: internet, none, or a list such as api.example.com:443,10.0.0.0/8.
+    ///
+    /// Entries are [tcp://|udp://]HOST[:PORT], where HOST is a name, *.NAME, an address or ADDRESS/BITS. The annotation
+    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is never reached, its link-local addresses only when
+    /// an entry is that very address.
+    #[arg(long, value_name = "POLICY", value_parser = parse_egress, default_value = "internet")]
+    pub(crate) egress: EgressPolicy,
+    /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
+    #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
+    pub(crate) pod_security: PodSecurity,
     /// The first pause before a crashed container, or a Job's failed pod, is replaced; it doubles up to 300s (360s for pods).
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) restart_backoff_initial: Duration,
@@ -89,15 +121,6 @@ pub(crate) enum PrefixArg {
     Never,
 }
 
-/// `--egress`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum EgressArg {
-    /// Everything but this machine's own loopback and link-local addresses.
-    Internet,
-    /// Nothing.
-    None,
-}
-
 /// `[IP:]HOST:CONTAINER[/PROTOCOL]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PublishArg {
@@ -127,6 +150,19 @@ impl FromStr for PublishArg {
         };
         Ok(Self { host_ip, host_port: parse_port(host, 0)?, container_port: parse_port(container, 1)?, protocol })
     }
+}
+
+/// An error with its hint, in the one line that clap shows.
+fn in_one_line(error: &wasmpod::Error) -> String {
+    error.advice().map_or_else(|| error.chain(), |hint| format!("{}; {hint}", error.chain()))
+}
+
+fn parse_egress(text: &str) -> Result<EgressPolicy, String> {
+    EgressPolicy::parse(text).map_err(|error| in_one_line(&error))
+}
+
+pub(crate) fn parse_pod_security(text: &str) -> Result<PodSecurity, String> {
+    text.parse().map_err(|error| in_one_line(&error))
 }
 
 fn parse_port(text: &str, least: u16) -> Result<u16, String> {

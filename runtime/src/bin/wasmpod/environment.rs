@@ -19,9 +19,19 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     absolute(std::env::var_os("XDG_CACHE_HOME")).or_else(|| Some(absolute(std::env::var_os("HOME"))?.join(".cache")))
 }
 
+/// The user's data directory by the same specification: `$XDG_DATA_HOME`, or `~/.local/share`.
+pub(crate) fn data_dir() -> Option<PathBuf> {
+    absolute(std::env::var_os("XDG_DATA_HOME")).or_else(|| Some(absolute(std::env::var_os("HOME"))?.join(".local/share")))
+}
+
 /// Where temporary files go: `$TMPDIR`, or `/tmp`.
 pub(crate) fn temporary_dir() -> PathBuf {
     std::env::temp_dir()
+}
+
+/// How many processors this process may use.
+pub(crate) fn processors() -> u64 {
+    std::thread::available_parallelism().ok().and_then(|count| u64::try_from(count.get()).ok()).unwrap_or(1)
 }
 
 /// The path of this very program, to find `wasmpod-compile` beside it.

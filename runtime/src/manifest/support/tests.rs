@@ -200,7 +200,7 @@ fn warns_of_what_is_set_and_not_of_written_defaults() {
             "containers": [{
                 "name": "app", "image": "app.wasm", "tty": false, "stdin": true, "terminationMessagePath": "/dev/termination-log",
                 "livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 5},
-                "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}},
+                "lifecycle": {"stopSignal": "SIGINT"},
                 "securityContext": {"privileged": false, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]}},
             }],
         },
@@ -210,8 +210,7 @@ fn warns_of_what_is_set_and_not_of_written_defaults() {
     let text: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text.join("\n"), @r#"
     spec.nodeSelector: ignored: there is one machine, and the pod runs on it
-    spec.containers[0].livenessProbe: ignored: probes are not run yet
     spec.containers[0].stdin: ignored: standard input is empty
-    spec.containers[0].resources.limits[cpu]: ignored: CPU limits are not held yet
+    spec.containers[0].lifecycle.stopSignal: ignored: a guest has no signal handlers, and learns of its stop in one way whatever the signal
     "#);
 }

@@ -37,6 +37,32 @@ fn depth() {
 }
 
 #[test]
+fn the_deepest_manifest_is_read_on_a_small_stack() {
+    let read = || {
+        let deepest = format!("{}{}", "{apiVersion: v1, kind: List, items: [".repeat(30), "]}".repeat(30));
+        let deeper = format!("a: {}1{}", "[".repeat(62), "]".repeat(62));
+        (lower(&deepest).map(|pods| pods.len()).map_err(|error| shown(&error)), error_of(&deeper))
+    };
+    let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(read).unwrap();
+    let (deepest, deeper) = thread.join().unwrap();
+    assert_eq!(deepest, Ok(0));
+    assert_snapshot!(deeper, @r#"
+    Invalid: pod.yaml:1:1: kind: Required value
+    hint: write kind: Pod, ConfigMap or Secret
+    "#);
+}
+
+#[test]
+fn ten_thousand_documents_and_a_hundred_megabytes_cost_nothing() {
+    let documents = "a: 1\n---\n".repeat(10_000);
+    let huge = "- x\n".repeat(25 << 20);
+    for text in [documents, huge, "&a [*a,".repeat(100_000), "? ".repeat(500_000)] {
+        let kind = Manifest::parse(&text, "x").unwrap_err().kind();
+        assert!(matches!(kind, crate::ErrorKind::Limit | crate::ErrorKind::Invalid), "{kind:?}");
+    }
+}
+
+#[test]
 fn size() {
     let huge = "x".repeat(100 << 20);
     assert_snapshot!(error_of(&huge), @r#"

@@ -229,7 +229,7 @@ spec:
         ],
         egress: Deny,
         pull_secrets: [],
-        qos_class: BestEffort,
+        qos_class: Burstable,
     }
     "#);
 }
@@ -532,15 +532,13 @@ spec:
   containers:
   - name: a
     image: a
-    livenessProbe: {httpGet: {port: 80}}
-    lifecycle: {preStop: {sleep: {seconds: 1}}}
-    resources: {limits: {cpu: 1}}
+    stdin: true
+    lifecycle: {stopSignal: SIGINT}
 "#;
     let warnings: Vec<_> = pod_of(text).warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(warnings.join("\n"), @r#"
-    spec.containers[0].livenessProbe: ignored: probes are not run yet
-    spec.containers[0].lifecycle.preStop: ignored: the container is stopped without it; hooks are not run yet
-    spec.containers[0].resources.limits[cpu]: ignored: CPU limits are not held yet
+    spec.containers[0].stdin: ignored: standard input is empty
+    spec.containers[0].lifecycle.stopSignal: ignored: a guest has no signal handlers, and learns of its stop in one way whatever the signal
     "#);
 }
 

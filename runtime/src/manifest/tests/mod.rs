@@ -2,7 +2,9 @@
 
 mod bad;
 mod hostile;
+mod lifecycle;
 mod lowered;
+mod volumes;
 mod workloads;
 
 use super::{LowerContext, LoweredPod, Manifest};

@@ -1,21 +1,19 @@
 //! The rules for one container.
 
-use super::volume::amount;
-use super::{Placed, ip_address, keep, named, one_of};
-use crate::manifest::env::{self, ResourceField};
+use super::{Placed, downward, handler, ip_address, keep, named, one_of, port_number, resources, restart};
+use crate::manifest::env;
 use crate::manifest::names;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
 use crate::manifest::similar::closest;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, ResourceRequirements, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, VolumeMount};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What a container's fields may refer to in its pod.
 pub(super) struct Pod<'a> {
     pub(super) volumes: &'a BTreeSet<&'a str>,
     pub(super) containers: &'a [&'a str],
-    pub(super) restart_policy: &'a str,
+    /// `terminationGracePeriodSeconds`.
+    pub(super) grace_seconds: i64,
 }
 
 pub(super) fn check(placed: &Placed<'_>, pod: &Pod<'_>, problems: &mut Problems) {
@@ -29,7 +27,10 @@ pub(super) fn check(placed: &Placed<'_>, pod: &Pod<'_>, problems: &mut Problems)
     if let Some(dir) = container.working_dir.as_deref().filter(|dir| !dir.is_empty()) {
         problems.check(keep(path.field("workingDir"), dir, names::absolute_path(dir)));
     }
-    problems.check(restart_policy(placed, pod.restart_policy));
+    let message_path = container.termination_message_path.as_deref().unwrap_or_default();
+    problems.check(keep(path.field("terminationMessagePath"), message_path, names::absolute_path(message_path)));
+    restart::check(placed, problems);
+    handler::check(placed, pod.grace_seconds, problems);
     if placed.init && !placed.sidecar {
         init_only(path, container, problems);
     }
@@ -45,7 +46,7 @@ pub(super) fn check(placed: &Placed<'_>, pod: &Pod<'_>, problems: &mut Problems)
     }
     mounts(&path.field("volumeMounts"), container.volume_mounts.as_deref().unwrap_or_default(), pod, problems);
     if let Some(requirements) = &container.resources {
-        resources(&path.field("resources"), requirements, problems);
+        resources::check(&path.field("resources"), requirements, problems);
     }
 }
 
@@ -57,20 +58,6 @@ fn image(path: FieldPath, image: &str) -> Result<(), Problem> {
         return Err(Problem::invalid(path, image, "must not have leading or trailing whitespace"));
     }
     Ok(())
-}
-
-fn restart_policy(placed: &Placed<'_>, of_pod: &str) -> Result<(), Problem> {
-    let path = placed.path.field("restartPolicy");
-    match placed.container.restart_policy.as_deref() {
-        None => Ok(()),
-        Some("Always") if placed.init => Ok(()),
-        Some(policy) if policy == of_pod && !placed.init => Ok(()),
-        Some(policy) => {
-            one_of(path.clone(), Some(policy), &["Always", "OnFailure", "Never"])?;
-            let hint = if placed.init { "use Always for a sidecar, or leave it out" } else { "set spec.restartPolicy" };
-            Err(Problem::new(path, "not supported: a restart policy of one container alone is not honoured yet").hint(hint))
-        }
-    }
 }
 
 /// An init container that runs to its end cannot be probed, nor told of its start and stop.
@@ -113,13 +100,6 @@ fn ports(path: &FieldPath, ports: &[ContainerPort], problems: &mut Problems) {
             problems.push(Problem::duplicate(path.field("containerPort"), port.container_port, ""));
         }
     }
-}
-
-fn port_number(path: FieldPath, number: i32) -> Result<(), Problem> {
-    if (1..=65535).contains(&number) {
-        return Ok(());
-    }
-    Err(Problem::invalid(path, number, "must be between 1 and 65535, inclusive"))
 }
 
 fn env_from(path: &FieldPath, source: &EnvFromSource, problems: &mut Problems) {
@@ -180,20 +160,7 @@ fn env_source(path: &FieldPath, source: &EnvVarSource, pod: &Pod<'_>, problems: 
         problems.check(field_ref(path.field("fieldRef.fieldPath"), &reference.field_path));
     }
     if let Some(reference) = &source.resource_field_ref {
-        let path = path.field("resourceFieldRef");
-        problems.check(match reference.resource.as_str() {
-            "" => Err(Problem::required(path.field("resource"))),
-            name if ResourceField::parse(name).is_none() => {
-                Err(Problem::unsupported(path.field("resource"), name, &ResourceField::NAMES))
-            }
-            _ => Ok(()),
-        });
-        if let Some(name) = reference.container_name.as_deref().filter(|name| !name.is_empty() && !pod.containers.contains(name)) {
-            problems.push(Problem::not_found(path.field("containerName"), name));
-        }
-        if let Some(divisor) = &reference.divisor {
-            problems.check(amount(path.field("divisor"), &divisor.0).map(|_| ()));
-        }
+        downward::resource_field(&path.field("resourceFieldRef"), reference, pod.containers, problems);
     }
 }
 
@@ -248,42 +215,4 @@ fn volume_of(path: FieldPath, name: &str, volumes: &BTreeSet<&str>) -> Result<()
         None => "add a volume of this name to spec.volumes".to_owned(),
     };
     Err(Problem::not_found(path, name).hint(hint))
-}
-
-fn resources(path: &FieldPath, requirements: &ResourceRequirements, problems: &mut Problems) {
-    let mut limits = HashMap::new();
-    for (name, quantity) in requirements.limits.iter().flatten() {
-        let path = path.field("limits").key(name);
-        problems.check(resource_name(path.clone(), name));
-        match amount(path, &quantity.0) {
-            Ok(amount) => drop(limits.insert(name, (amount, quantity))),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    for (name, quantity) in requirements.requests.iter().flatten() {
-        // A request that was filled in from its limit has been checked with it.
-        if requirements.limits.as_ref().and_then(|limits| limits.get(name)) == Some(quantity) {
-            continue;
-        }
-        let path = path.field("requests").key(name);
-        problems.check(resource_name(path.clone(), name));
-        match (amount(path.clone(), &quantity.0), limits.get(name)) {
-            (Ok(request), Some((limit, text))) if request > *limit => {
-                let rule = format!("must be less than or equal to {name} limit of {}", text.0);
-                problems.push(Problem::invalid(path, &quantity.0, rule));
-            }
-            (Ok(_), _) => {}
-            (Err(problem), _) => problems.push(problem),
-        }
-    }
-}
-
-fn resource_name(path: FieldPath, name: &str) -> Result<(), Problem> {
-    match name {
-        "cpu" | "memory" | "ephemeral-storage" => Ok(()),
-        _ if name.contains('/') || name.starts_with("hugepages-") => {
-            Err(Problem::new(path, "not supported: wasmpod hands no devices or huge pages to guests"))
-        }
-        _ => Err(Problem::unsupported(path, name, &["cpu", "memory", "ephemeral-storage"])),
-    }
 }

@@ -3,14 +3,20 @@
 //! Each function adds to one list of problems and goes on, so that all are told at once. Objects come here with their defaults.
 
 mod container;
+mod downward;
+mod handler;
 mod metadata;
+mod resources;
+mod restart;
 mod volume;
 
 use super::Manifest;
-use super::lower::EGRESS_ANNOTATION;
+use super::lower::{Data, EGRESS_ANNOTATION};
 use super::names::{self, Rule};
 use super::problem::{FieldPath, Origin, Problem, Problems};
+use super::pull_secrets::{DOCKER_CONFIG, DOCKER_CONFIG_JSON};
 use crate::limits::POD_CONTAINERS_MAX;
+use crate::net::EgressPolicy;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -51,7 +57,10 @@ pub(super) fn pod(pod: &Pod) -> Problems {
     metadata::check(&pod.metadata, &mut problems);
     let egress = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(EGRESS_ANNOTATION));
     let path = FieldPath::of("metadata.annotations").key(EGRESS_ANNOTATION);
-    problems.check(one_of(path, egress.map(String::as_str), &["internet", "none"]));
+    if let Some(Err(error)) = egress.map(|text| EgressPolicy::parse(text)) {
+        let problem = Problem::new(path, format!("Invalid value: {error}"));
+        problems.push(error.advice().map_or(problem.clone(), |advice| problem.hint(advice)));
+    }
     match &pod.spec {
         Some(spec) => pod_spec(spec, &mut problems),
         None => problems.push(Problem::required(FieldPath::of("spec"))),
@@ -63,7 +72,13 @@ fn pod_spec(spec: &PodSpec, problems: &mut Problems) {
     let root = FieldPath::of("spec");
     problems.check(one_of(root.field("restartPolicy"), spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"]));
     problems.check(at_least(root.field("terminationGracePeriodSeconds"), spec.termination_grace_period_seconds, 0));
-    problems.check(at_least(root.field("activeDeadlineSeconds"), spec.active_deadline_seconds, 1));
+    if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
+        let rule = format!("must be between 1 and {}, inclusive", i32::MAX);
+        problems.push(Problem::invalid(root.field("activeDeadlineSeconds"), seconds, rule));
+    }
+    for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
+        problems.check(named(root.field("imagePullSecrets").index(index).field("name"), &secret.name, names::subdomain));
+    }
     if let Some(name) = &spec.hostname {
         problems.check(keep(root.field("hostname"), name, names::label(name)));
     }
@@ -77,8 +92,10 @@ fn pod_spec(spec: &PodSpec, problems: &mut Problems) {
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         host_alias(&root.field("hostAliases").index(index), alias, problems);
     }
-    let volumes = volume::check(&root.field("volumes"), spec.volumes.as_deref().unwrap_or_default(), problems);
-    containers(&root, spec, &volumes, problems);
+    let containers: Vec<&str> = placed(spec).map(|placed| placed.container.name.as_str()).take(POD_CONTAINERS_MAX).collect();
+    let volumes = spec.volumes.as_deref().unwrap_or_default();
+    let volumes = volume::check(&root.field("volumes"), volumes, &containers, problems);
+    self::containers(&root, spec, &volumes, problems);
 }
 
 fn host_alias(path: &FieldPath, alias: &HostAlias, problems: &mut Problems) {
@@ -94,6 +111,14 @@ fn ip_address(path: FieldPath, text: &str) -> Result<(), Problem> {
     }
     let parsed = text.parse::<IpAddr>().map(|_| ());
     parsed.map_err(|_| Problem::invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
+}
+
+/// A port is 1 to 65535.
+fn port_number(path: FieldPath, number: i32) -> Result<(), Problem> {
+    if (1..=65535).contains(&number) {
+        return Ok(());
+    }
+    Err(Problem::invalid(path, number, "must be between 1 and 65535, inclusive"))
 }
 
 /// A container with its place, and whether it runs beside the others (all but plain init containers do).
@@ -127,7 +152,7 @@ fn containers(root: &FieldPath, spec: &PodSpec, volumes: &BTreeSet<&str>, proble
         return;
     }
     let all_names: Vec<&str> = placed(spec).map(|placed| placed.container.name.as_str()).collect();
-    let pod_policy = spec.restart_policy.as_deref().unwrap_or_default();
+    let grace_seconds = spec.termination_grace_period_seconds.unwrap_or_default();
     let mut seen_names = HashSet::new();
     let mut ports = BTreeMap::new();
     for placed in placed(spec) {
@@ -135,7 +160,7 @@ fn containers(root: &FieldPath, spec: &PodSpec, volumes: &BTreeSet<&str>, proble
         if !name.is_empty() && !seen_names.insert(name) {
             problems.push(Problem::duplicate(placed.path.field("name"), name, ""));
         }
-        container::check(&placed, &container::Pod { volumes, containers: &all_names, restart_policy: pod_policy }, problems);
+        container::check(&placed, &container::Pod { volumes, containers: &all_names, grace_seconds }, problems);
         if !placed.init || placed.sidecar {
             shared_ports(&placed, &mut ports, problems);
         }
@@ -179,7 +204,48 @@ pub(super) fn secret(object: &Secret) -> Problems {
     let names = |data: &Option<BTreeMap<String, ByteString>>| data.iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     keys(&FieldPath::of("data"), names(&object.data).iter(), &mut problems);
     keys(&FieldPath::of("stringData"), object.string_data.iter().flatten().map(|(key, _)| key), &mut problems);
+    for (kind, key) in [DOCKER_CONFIG_JSON, DOCKER_CONFIG] {
+        if object.type_.as_deref() == Some(kind) {
+            problems.check(docker_config(object, key));
+        }
+    }
     problems
+}
+
+/// What is wrong with a PersistentVolumeClaim by itself.
+pub(super) fn claim(object: &PersistentVolumeClaim) -> Problems {
+    const MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
+    let mut problems = metadata_of(&object.metadata);
+    let path = FieldPath::of("spec");
+    let Some(spec) = &object.spec else {
+        problems.push(Problem::required(path));
+        return problems;
+    };
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        problems.push(Problem::new(path.field("accessModes"), "Required value: at least 1 access mode is required"));
+    }
+    for (index, mode) in modes.iter().enumerate() {
+        problems.check(one_of(path.field("accessModes").index(index), Some(mode), &MODES));
+    }
+    problems.check(one_of(path.field("volumeMode"), spec.volume_mode.as_deref(), &["Filesystem"]));
+    let storage = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()?.get("storage"));
+    let path = path.field("resources.requests").key("storage");
+    problems.check(match storage {
+        Some(storage) => volume::amount(path, &storage.0).map(|_| ()),
+        None => Err(Problem::required(path).hint("write how much the claim is for, such as 1Gi")),
+    });
+    problems
+}
+
+/// A Secret with credentials for registries must have them, as a JSON object; they are never told.
+fn docker_config(object: &Secret, key: &'static str) -> Result<(), Problem> {
+    let path = FieldPath::of("data").key(key);
+    let Some(bytes) = Data::Secret(object).get(key) else { return Err(Problem::required(path)) };
+    match serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Problem::new(path, "Invalid value: \"<secret contents redacted>\": must be a JSON object")),
+    }
 }
 
 /// What is wrong with the name, labels and annotations of an object.
@@ -192,18 +258,6 @@ pub(super) fn metadata_of(metadata: &ObjectMeta) -> Problems {
 /// What is wrong with the metadata of a Service; the rest is for those who lower it.
 pub(super) fn service(object: &Service) -> Problems {
     metadata_of(&object.metadata)
-}
-
-/// What is wrong with a PersistentVolumeClaim by itself.
-pub(super) fn claim(object: &PersistentVolumeClaim) -> Problems {
-    let mut problems = metadata_of(&object.metadata);
-    let path = FieldPath::of("spec.accessModes");
-    let known = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
-    let modes = object.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
-    for (index, mode) in modes.iter().enumerate() {
-        problems.check(one_of(path.index(index), Some(mode), &known));
-    }
-    problems
 }
 
 fn keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, problems: &mut Problems) {

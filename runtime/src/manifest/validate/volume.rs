@@ -1,15 +1,22 @@
 //! The rules for `spec.volumes`.
 
-use super::{named, one_of};
+use super::{downward, named, one_of};
 use crate::manifest::lower::HOST_PATH_TYPES;
 use crate::manifest::names;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
 use crate::manifest::quantity::Quantity;
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath, Volume};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, KeyToPath, ProjectedVolumeSource, Volume, VolumeProjection,
+};
 use std::collections::{BTreeSet, HashSet};
 
-/// Checks all volumes and yields their names.
-pub(super) fn check<'a>(path: &FieldPath, volumes: &'a [Volume], problems: &mut Problems) -> BTreeSet<&'a str> {
+/// Checks all volumes and yields their names; `containers` are the names of the pod's.
+pub(super) fn check<'a>(
+    path: &FieldPath,
+    volumes: &'a [Volume],
+    containers: &[&str],
+    problems: &mut Problems,
+) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     for (index, volume) in volumes.iter().enumerate() {
         if problems.is_full() {
@@ -20,37 +27,111 @@ pub(super) fn check<'a>(path: &FieldPath, volumes: &'a [Volume], problems: &mut 
         if !seen.insert(volume.name.as_str()) && !volume.name.is_empty() {
             problems.push(Problem::duplicate(path.field("name"), &volume.name, ""));
         }
-        source(&path, volume, problems);
+        source(&path, volume, containers, problems);
+        other_source(&path, volume, problems);
     }
     seen
 }
 
-/// Sources that are not supported are refused elsewhere.
-fn source(path: &FieldPath, volume: &Volume, problems: &mut Problems) {
-    let mut sources = Vec::new();
-    if let Some(source) = &volume.empty_dir {
-        sources.push("emptyDir");
-        empty_dir(&path.field("emptyDir"), source, problems);
-    }
-    if let Some(source) = &volume.host_path {
-        sources.push("hostPath");
-        host_path(&path.field("hostPath"), source, problems);
-    }
+/// The sources whose files are made from objects. Sources that are not supported are refused elsewhere.
+fn source(path: &FieldPath, volume: &Volume, containers: &[&str], problems: &mut Problems) {
     if let Some(source) = &volume.config_map {
-        sources.push("configMap");
         let path = path.field("configMap");
         problems.check(named(path.field("name"), &source.name, names::subdomain));
         files(&path, source.default_mode, source.items.as_deref(), problems);
     }
     if let Some(source) = &volume.secret {
-        sources.push("secret");
         let path = path.field("secret");
         problems.check(named(path.field("secretName"), source.secret_name.as_deref().unwrap_or_default(), names::subdomain));
         files(&path, source.default_mode, source.items.as_deref(), problems);
     }
-    if let [first, second, ..] = sources.as_slice() {
+    if let Some(source) = &volume.downward_api {
+        let path = path.field("downwardAPI");
+        problems.check(mode(path.field("defaultMode"), source.default_mode));
+        downward::files(&path.field("items"), source.items.as_deref().unwrap_or_default(), containers, problems);
+    }
+    if let Some(source) = &volume.projected {
+        projected(&path.field("projected"), source, containers, problems);
+    }
+}
+
+/// The sources that are directories, and that there is one source.
+fn other_source(path: &FieldPath, volume: &Volume, problems: &mut Problems) {
+    if let Some(source) = &volume.empty_dir {
+        empty_dir(&path.field("emptyDir"), source, problems);
+    }
+    if let Some(source) = &volume.host_path {
+        host_path(&path.field("hostPath"), source, problems);
+    }
+    if let Some(source) = &volume.persistent_volume_claim {
+        // It becomes the name of a directory.
+        problems.check(named(path.field("persistentVolumeClaim.claimName"), &source.claim_name, names::subdomain));
+    }
+    if let Some(source) = &volume.image {
+        image(&path.field("image"), source, problems);
+    }
+    let given = [
+        ("emptyDir", volume.empty_dir.is_some()),
+        ("hostPath", volume.host_path.is_some()),
+        ("configMap", volume.config_map.is_some()),
+        ("secret", volume.secret.is_some()),
+        ("downwardAPI", volume.downward_api.is_some()),
+        ("projected", volume.projected.is_some()),
+        ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
+        ("image", volume.image.is_some()),
+    ];
+    let mut sources = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
+    if let (Some(first), Some(second)) = (sources.next(), sources.next()) {
         let problem = Problem::forbidden(path.field(second), "may not specify more than 1 volume type");
         problems.push(problem.hint(format!("the volume has {first} too")));
+    }
+}
+
+fn image(path: &FieldPath, source: &ImageVolumeSource, problems: &mut Problems) {
+    let reference = source.reference.as_deref().unwrap_or_default();
+    if reference.is_empty() {
+        problems.push(Problem::required(path.field("reference")));
+    }
+    let policies = ["Always", "IfNotPresent", "Never"];
+    problems.check(one_of(path.field("pullPolicy"), source.pull_policy.as_deref(), &policies));
+}
+
+fn projected(path: &FieldPath, source: &ProjectedVolumeSource, containers: &[&str], problems: &mut Problems) {
+    problems.check(mode(path.field("defaultMode"), source.default_mode));
+    for (index, source) in source.sources.iter().flatten().enumerate() {
+        if problems.is_full() {
+            return;
+        }
+        projection(&path.field("sources").index(index), source, containers, problems);
+    }
+}
+
+fn projection(path: &FieldPath, source: &VolumeProjection, containers: &[&str], problems: &mut Problems) {
+    if let Some(source) = &source.config_map {
+        let path = path.field("configMap");
+        problems.check(named(path.field("name"), &source.name, names::subdomain));
+        files(&path, None, source.items.as_deref(), problems);
+    }
+    if let Some(source) = &source.secret {
+        let path = path.field("secret");
+        problems.check(named(path.field("name"), &source.name, names::subdomain));
+        files(&path, None, source.items.as_deref(), problems);
+    }
+    if let Some(source) = &source.downward_api {
+        downward::files(&path.field("downwardAPI.items"), source.items.as_deref().unwrap_or_default(), containers, problems);
+    }
+    let given = [
+        source.config_map.is_some(),
+        source.secret.is_some(),
+        source.downward_api.is_some(),
+        source.service_account_token.is_some(),
+        source.cluster_trust_bundle.is_some(),
+        source.pod_certificate.is_some(),
+    ];
+    match given.iter().filter(|given| **given).count() {
+        0 => problems.push(Problem::new(path.clone(), "Required value: must specify a source")),
+        1 => {}
+        _ => problems.push(Problem::forbidden(path.clone(), "may not specify more than 1 volume type per source")),
     }
 }
 
@@ -76,15 +157,15 @@ fn host_path(path: &FieldPath, source: &HostPathVolumeSource, problems: &mut Pro
     problems.check(one_of(path.field("type"), source.type_.as_deref(), &known));
 }
 
-fn files(path: &FieldPath, mode: Option<i32>, items: Option<&[KeyToPath]>, problems: &mut Problems) {
-    let mut check_mode = |path: FieldPath, mode: Option<i32>| {
-        if let Some(mode) = mode {
-            problems.check(names::file_mode(mode).map_err(|rule| Problem::invalid(path, mode, rule)));
-        }
-    };
-    check_mode(path.field("defaultMode"), mode);
+fn mode(path: FieldPath, mode: Option<i32>) -> Result<(), Problem> {
+    let Some(mode) = mode else { return Ok(()) };
+    names::file_mode(mode).map_err(|rule| Problem::invalid(path, mode, rule))
+}
+
+fn files(path: &FieldPath, default_mode: Option<i32>, items: Option<&[KeyToPath]>, problems: &mut Problems) {
+    problems.check(mode(path.field("defaultMode"), default_mode));
     for (index, item) in items.unwrap_or_default().iter().enumerate() {
-        check_mode(path.field("items").index(index).field("mode"), item.mode);
+        problems.check(mode(path.field("items").index(index).field("mode"), item.mode));
     }
     let mut seen = HashSet::new();
     for (index, item) in items.unwrap_or_default().iter().enumerate() {

@@ -1,19 +1,25 @@
 //! How a pod ends: why, in which order its containers are stopped, and what comes of it.
 //!
 //! ```text
-//!   t = 0            apps and init containers are asked to stop; starts under way are given up
+//!   t = 0            every preStop hook begins; starts under way are given up
+//!   hook over        apps and init containers are asked to stop
 //!   all of them gone the last sidecar is asked to stop; when it is gone the one before, …
-//!   t = grace        whoever still lives is killed; sidecars that were not asked yet are asked now, all together,
+//!   t = grace        whoever still lives is killed; hooks are given up; sidecars that were not asked yet are asked now, all together,
 //!                    and killed 2 s later (whoever is asked has 2 s at least)
 //!   nothing lives    Finish
 //! ```
 
-use super::event::{Action, ContainerIndex, Outcome, StartError};
+use super::container::Stopping;
+use super::event::{Action, ContainerIndex, HookKind, Outcome, StartError};
+use super::journal::EventReason;
 use super::phase::{Finality, Phase};
 use super::{Container, ContainerState, PodState, Stage, Waiting};
 use crate::limits::TERMINATION_GRACE_MIN;
 use crate::pod::spec::ContainerRole;
 use std::time::Duration;
+
+/// What is said of a pod whose `activeDeadlineSeconds` have passed.
+const DEADLINE_EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
 
 /// A pod that is being stopped.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +90,14 @@ impl PodState {
     pub(super) fn end(&mut self, reason: Reason, grace: Duration) {
         let deadline = self.now.saturating_add(grace);
         match &mut self.stage {
-            Stage::Created | Stage::Active => self.stage = Stage::Ending(Ending { reason, deadline, at_once: false }),
+            Stage::Created | Stage::Active => {
+                match &reason {
+                    Reason::DeadlineExceeded => self.note(None, EventReason::DeadlineExceeded, DEADLINE_EXCEEDED),
+                    Reason::Evicted(message) => self.note(None, EventReason::Evicted, message.clone()),
+                    _ => {}
+                }
+                self.stage = Stage::Ending(Ending { reason, deadline, at_once: false });
+            }
             Stage::Ending(ending) => {
                 ending.deadline = ending.deadline.min(deadline);
                 let kill_at = self.now.saturating_add(grace.max(TERMINATION_GRACE_MIN));
@@ -109,7 +122,11 @@ impl PodState {
         let sidecars = (0..self.containers.len()).rev().filter(|&index| self.is_sidecar(index));
         let order: Vec<usize> = regular.chain(sidecars).collect();
         for index in order {
-            self.stop_container(index, &ending, actions);
+            if ending.at_once {
+                self.kill_container(ContainerIndex(index), actions);
+            } else {
+                self.stop_container(index, ending.deadline, self.is_turn_to_stop(index), actions);
+            }
         }
         if !self.containers.iter().any(Container::is_alive) {
             let outcome = self.conclude(ending.reason);
@@ -118,18 +135,47 @@ impl PodState {
         }
     }
 
-    /// Asks one container to stop or kills it, if it is its turn and its time.
-    fn stop_container(&mut self, index: usize, ending: &Ending, actions: &mut Vec<Action>) {
-        let now = self.now;
-        let asks = now >= ending.deadline || self.is_turn_to_stop(index);
+    /// Brings the stopping of one container as far as it can come now: its preStop hook, as long as there is grace; when that is over
+    /// and it is its `turn`, the request to stop; when its time is up, the kill.
+    pub(super) fn stop_container(&mut self, index: usize, deadline: Duration, turn: bool, actions: &mut Vec<Action>) {
+        let (now, at) = (self.now, ContainerIndex(index));
         let Some(container) = self.containers.get_mut(index) else { return };
-        let kill_now = ending.at_once || container.is_starting() || container.kill_at().is_some_and(|kill_at| kill_at <= now);
-        let index = ContainerIndex(index);
-        if kill_now {
-            actions.extend(container.kill().map(|attempt| Action::Kill { container: index, attempt }));
-        } else if asks {
-            let kill_at = ending.deadline.max(now.saturating_add(TERMINATION_GRACE_MIN));
-            actions.extend(container.terminate(kill_at).map(|attempt| Action::Terminate { container: index, attempt }));
+        // One that was to be killed before its pod ended has no more time than it had.
+        let deadline = container.condemned().map_or(deadline, |kill| kill.deadline.min(deadline));
+        let expired = container.kill_at().is_some_and(|kill_at| kill_at <= now);
+        if container.is_starting() || expired {
+            self.kill_container(at, actions);
+            if expired {
+                self.note_grace_exceeded(at);
+            }
+            return;
+        }
+        let untouched = container.is_untouched();
+        if untouched && container.has_pre_stop() && now < deadline {
+            let begun = container.begin_pre_stop();
+            actions.extend(begun.map(|attempt| Action::RunHook { container: at, attempt, hook: HookKind::PreStop }));
+            return self.note_killing(at);
+        }
+        let ready = now >= deadline || (turn && container.stopping() != Some(Stopping::PreStop { hook_ended: false }));
+        if ready {
+            let kill_at = deadline.max(now.saturating_add(TERMINATION_GRACE_MIN));
+            let asked = container.terminate(kill_at);
+            actions.extend(asked.map(|attempt| Action::Terminate { container: at, attempt }));
+            if asked.is_some() && untouched {
+                self.note_killing(at);
+            }
+        }
+    }
+
+    /// Ends what lives of one container, or gives up its start.
+    pub(super) fn kill_container(&mut self, at: ContainerIndex, actions: &mut Vec<Action>) {
+        let Some(container) = self.containers.get_mut(at.0) else { return };
+        let untouched = container.is_untouched();
+        if let Some(attempt) = container.kill() {
+            actions.push(Action::Kill { container: at, attempt });
+            if untouched {
+                self.note_killing(at);
+            }
         }
     }
 
@@ -149,8 +195,17 @@ impl PodState {
 
     /// When the next container is to be killed, or asked because the grace period is over.
     pub(super) fn next_kill(&self, ending: &Ending) -> Option<Duration> {
-        let untouched = self.containers.iter().any(Container::is_untouched).then_some(ending.deadline);
-        self.containers.iter().filter_map(Container::kill_at).chain(untouched).min()
+        let unasked = self.containers.iter().filter(|container| container.is_unasked());
+        let deadlines =
+            unasked.map(|container| container.condemned().map_or(ending.deadline, |kill| kill.deadline.min(ending.deadline)));
+        self.containers.iter().filter_map(Container::kill_at).chain(deadlines).min()
+    }
+
+    /// When the next of the containers that are stopped for their health is to be killed, or its hook to be given up.
+    pub(super) fn next_kill_of_unwell(&self) -> Option<Duration> {
+        let hooks = self.containers.iter().filter(|container| container.is_unasked());
+        let deadlines = hooks.filter_map(|container| container.condemned().map(|kill| kill.deadline));
+        self.containers.iter().filter_map(Container::kill_at).chain(deadlines).min()
     }
 
     /// Nothing lives any more: what came of it all.
@@ -163,9 +218,7 @@ impl PodState {
             exit_code: 1,
         };
         match reason {
-            Reason::DeadlineExceeded => {
-                failed("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned())
-            }
+            Reason::DeadlineExceeded => failed("DeadlineExceeded", DEADLINE_EXCEEDED.to_owned()),
             Reason::Evicted(message) => failed("Evicted", message),
             Reason::Refused { container, error } => failed(error.reason, format!("container {container}: {}", error.message)),
             Reason::Completed | Reason::InitFailed | Reason::Stopped => {

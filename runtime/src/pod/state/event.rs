@@ -1,5 +1,7 @@
 //! What goes into the state machine and what comes out: [`Event`], [`Action`] and the values that they carry.
 
+use super::journal::EventReason;
+use super::probe::{ProbeAnswer, ProbeKind};
 use crate::{Error, ErrorKind};
 use std::fmt;
 use std::time::Duration;
@@ -46,6 +48,37 @@ pub enum Event {
         /// How it ended.
         exit: ContainerExit,
     },
+    /// A probe was answered. Answers [`Action::Probe`].
+    Probed {
+        /// The container.
+        container: ContainerIndex,
+        /// As in the action.
+        attempt: Attempt,
+        /// As in the action.
+        kind: ProbeKind,
+        /// What came of it.
+        answer: ProbeAnswer,
+    },
+    /// A hook has ended. Answers [`Action::RunHook`].
+    HookEnded {
+        /// The container.
+        container: ContainerIndex,
+        /// As in the action.
+        attempt: Attempt,
+        /// As in the action.
+        hook: HookKind,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
+    /// Somebody outside did something for the pod that belongs among its events, such as pulling an image.
+    Noted {
+        /// The container; the pod itself when `None`.
+        container: Option<ContainerIndex>,
+        /// What it was.
+        reason: EventReason,
+        /// In the kubelet's words.
+        message: String,
+    },
     /// The pod is deleted (Ctrl-C): stop it gracefully. A second one may shorten the grace period, never lengthen it.
     Stop {
         /// The grace period; the pod's own when `None`.
@@ -62,6 +95,15 @@ pub enum Event {
     Tick,
 }
 
+/// Which of a container's hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookKind {
+    /// `lifecycle.postStart`.
+    PostStart,
+    /// `lifecycle.preStop`.
+    PreStop,
+}
+
 /// What the owner of the pod has to do now, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -71,6 +113,25 @@ pub enum Action {
         container: ContainerIndex,
         /// To be repeated in every answer.
         attempt: Attempt,
+    },
+    /// Ask a probe of the instance, within its timeout. Answer with [`Event::Probed`]; no answer is needed once the instance is gone.
+    Probe {
+        /// The container.
+        container: ContainerIndex,
+        /// Which instance.
+        attempt: Attempt,
+        /// Which probe.
+        kind: ProbeKind,
+    },
+    /// Run a hook of the instance. Answer with [`Event::HookEnded`]; give it up when another hook of the instance begins, or it is
+    /// asked to stop, killed or gone.
+    RunHook {
+        /// The container.
+        container: ContainerIndex,
+        /// Which instance.
+        attempt: Attempt,
+        /// Which hook.
+        hook: HookKind,
     },
     /// Ask the running instance to stop (SIGTERM). No timer: when its time is up, [`Action::Kill`] follows.
     Terminate {
@@ -214,6 +275,15 @@ impl From<&Error> for StartError {
             message: error.chain(),
             permanent: error.kind() == ErrorKind::Invalid,
         }
+    }
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PostStart => "PostStart",
+            Self::PreStop => "PreStop",
+        })
     }
 }
 

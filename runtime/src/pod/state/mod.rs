@@ -19,21 +19,34 @@
 //!   └─────────┘ ◀─────────────────────── └──────────┘        └────┬────┘                                   └────────────┘
 //!        ▲               Exited, and to be restarted              │
 //!        └────────────────────────────────────────────────────────┘
+//!   One running instance:
+//!   ┌────────────────────┐ preStop hook? ┌─────────┐ over, or no time left, and its turn ┌───────┐ grace over ┌────────┐
+//!   │ postStart, probes  ├──────────────▶│ PreStop ├────────────────────────────────────▶│ Asked ├───────────▶│ Killed │
+//!   └────────────────────┘  none         └─────────┘                                     └───────┘            └────────┘
+//!        a failed postStart, startup or liveness probe begins this for the one instance; the end of the pod for all
 //! ```
 //!
 //! What holds after every step, whatever the events (the property tests check it):
+//! * probes and hooks are asked of the instance that lives, each of them once at a time;
 //! * at most one instance of a container lives, and every start is answered before the pod finishes;
 //! * no app starts before every init container succeeded and every sidecar ran;
 //! * while the grace period lasts, a sidecar is asked to stop only when everything but earlier sidecars is gone;
 //! * the first reason to end decides; nothing starts afterwards, and after [`Action::Finish`] nothing happens at all;
 //! * `wake_at` lies in the future: time alone never makes the owner spin.
 
+mod checks;
 mod conditions;
 mod container;
 mod ending;
 mod event;
+mod journal;
+mod notes;
 mod phase;
+mod probe;
+mod restart;
 
+#[cfg(test)]
+mod health;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -41,21 +54,26 @@ pub(in crate::pod) mod simulator;
 #[cfg(test)]
 mod tests;
 
+pub use checks::Checks;
 pub use conditions::{Condition, ConditionKind};
 pub use container::{Container, ContainerState, Stopping, Termination, Waiting};
-pub use event::{Action, Attempt, ContainerExit, ContainerIndex, Event, ExitCause, Outcome, Signal, StartError, Step};
+pub use event::{Action, Attempt, ContainerExit, ContainerIndex, Event, ExitCause, HookKind, Outcome, Signal, StartError, Step};
+pub use journal::{EventReason, EventType, Journal, PodEvent};
 pub use phase::Phase;
+pub use probe::{ProbeAnswer, ProbeKind};
 
 use crate::pod::backoff::BackoffPolicy;
-use crate::pod::spec::{ContainerRole, PodSpec, RestartPolicy};
+use crate::pod::spec::{ContainerRole, PodSpec};
 use conditions::Transitions;
 use ending::{Ending, Reason};
+use restart::AfterExit;
 use std::time::Duration;
 
 /// A pod's state. Made once from its spec, changed by [`step`](Self::step) alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodState {
-    restart_policy: RestartPolicy,
+    /// `name_namespace(uid)`: the pod in messages.
+    identity: String,
     termination_grace_period: Duration,
     active_deadline: Option<Duration>,
     /// Init containers and sidecars in their order, then apps.
@@ -63,9 +81,14 @@ pub struct PodState {
     /// How many of them have let the next one start: all before this index succeeded (init) or ran once (sidecar).
     initialized: usize,
     stage: Stage,
+    /// Whether every container is being killed so that the pod can start over.
+    starting_over: bool,
+    /// Nothing starts before: the back-off of the container for which the pod started over.
+    not_before: Duration,
     /// Whether network and volumes were ever there.
     has_begun: bool,
     transitions: Transitions,
+    journal: Journal,
     /// The time of the last step; it never goes back.
     now: Duration,
 }
@@ -87,14 +110,17 @@ impl PodState {
     /// A pod that has not begun.
     pub fn new(spec: &PodSpec, backoff: BackoffPolicy) -> Self {
         let mut state = Self {
-            restart_policy: spec.restart_policy,
+            identity: format!("{}_{}({})", spec.name, spec.namespace, spec.uid),
             termination_grace_period: spec.termination_grace_period,
             active_deadline: spec.active_deadline,
-            containers: spec.containers.iter().map(|container| Container::new(&container.name, container.role, backoff)).collect(),
+            containers: spec.containers.iter().map(|container| Container::new(container, spec, backoff)).collect(),
             initialized: 0,
             stage: Stage::Created,
+            starting_over: false,
+            not_before: Duration::ZERO,
             has_begun: false,
             transitions: Transitions::default(),
+            journal: Journal::default(),
             now: Duration::ZERO,
         };
         state.note_transitions();
@@ -138,6 +164,11 @@ impl PodState {
         self.outcome().map(|outcome| outcome.exit_code)
     }
 
+    /// The time of the last step, since the pod's start.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
     /// One container's state; `None` when the pod has no such container.
     pub fn container(&self, container: ContainerIndex) -> Option<&Container> {
         self.containers.get(container.0)
@@ -150,7 +181,6 @@ impl PodState {
 
     /// Changes the state by what happened; what follows from it is for [`settle`](Self::settle).
     fn record(&mut self, event: Event) {
-        let now = self.now;
         match event {
             Event::Begin => {
                 if matches!(self.stage, Stage::Created) {
@@ -158,27 +188,77 @@ impl PodState {
                     self.has_begun = true;
                 }
             }
-            Event::Started { container, attempt } => {
-                if let Some(container) = self.containers.get_mut(container.0) {
-                    container.started(attempt, now);
-                }
-            }
-            Event::StartFailed { container, attempt, error } => {
-                if let Some(container) = self.containers.get_mut(container.0) {
-                    container.start_failed(attempt, error, now);
-                }
-            }
-            Event::Exited { container, attempt, exit } => {
-                let (ending, policy) = (self.is_ending(), self.restart_policy);
-                if let Some(container) = self.containers.get_mut(container.0) {
-                    let restart = !ending && should_restart(policy, container.role(), &exit);
-                    container.exited(attempt, exit, now, restart);
+            Event::Started { container, attempt } => self.record_started(container, attempt),
+            Event::StartFailed { container, attempt, error } => self.record_start_failed(container, attempt, error),
+            Event::Exited { container, attempt, exit } => self.record_exited(container, attempt, exit),
+            Event::Probed { container, attempt, kind, answer } => self.record_probed(container, attempt, kind, &answer),
+            Event::HookEnded { container, attempt, hook, succeeded } => self.record_hook(container, attempt, hook, succeeded),
+            Event::Noted { container, reason, message } => {
+                if container.is_none_or(|container| container.0 < self.containers.len()) {
+                    self.note(container, reason, message);
                 }
             }
             Event::Stop { grace } => self.end(Reason::Stopped, grace.unwrap_or(self.termination_grace_period)),
             Event::Kill => self.end_at_once(),
             Event::Evict { message } => self.end(Reason::Evicted(message), crate::limits::EVICTION_GRACE),
             Event::Tick => {}
+        }
+    }
+
+    fn record_started(&mut self, index: ContainerIndex, attempt: Attempt) {
+        let now = self.now;
+        if self.containers.get_mut(index.0).is_some_and(|container| container.started(attempt, now)) {
+            self.note_started(index);
+        }
+    }
+
+    fn record_start_failed(&mut self, index: ContainerIndex, attempt: Attempt, error: StartError) {
+        let now = self.now;
+        let Some(container) = self.containers.get_mut(index.0) else { return };
+        if container.start_failed(attempt, error.clone(), now) {
+            self.note_start_failed(index, &error);
+        }
+    }
+
+    fn record_exited(&mut self, index: ContainerIndex, attempt: Attempt, exit: ContainerExit) {
+        self.record_started(index, attempt);
+        let (ending, starting_over, now) = (self.is_ending(), self.starting_over, self.now);
+        let Some(container) = self.containers.get_mut(index.0) else { return };
+        if starting_over && !ending {
+            return container.exited_to_start_over(attempt, exit, now);
+        }
+        let after = if ending { AfterExit::StayEnded } else { container.after_exit(&exit) };
+        let code = exit.code;
+        if !container.exited(attempt, exit, now, after != AfterExit::StayEnded) {
+            return;
+        }
+        if after == AfterExit::RestartAllContainers {
+            self.not_before = container.due_at().unwrap_or(now).max(now);
+            self.starting_over = true;
+            let message = format!("Container {} exited with status {}, all containers are restarted", container.name(), code);
+            self.note(Some(index), EventReason::RestartAllContainers, message);
+        }
+        self.note_exited(index);
+    }
+
+    fn record_probed(&mut self, index: ContainerIndex, attempt: Attempt, kind: ProbeKind, answer: &ProbeAnswer) {
+        if kind != ProbeKind::Readiness && self.is_ending() {
+            return;
+        }
+        if self.containers.get_mut(index.0).is_some_and(|container| container.probed(attempt, kind, answer)) {
+            self.note_probed(index, kind, answer);
+        }
+    }
+
+    fn record_hook(&mut self, index: ContainerIndex, attempt: Attempt, hook: HookKind, succeeded: bool) {
+        let ending = self.is_ending();
+        let Some(container) = self.containers.get_mut(index.0) else { return };
+        let awaited = match hook {
+            HookKind::PostStart => !ending && container.post_start_ended(attempt, succeeded),
+            HookKind::PreStop => container.pre_stop_ended(attempt),
+        };
+        if awaited && !succeeded {
+            self.note_hook_failed(index, hook);
         }
     }
 
@@ -189,56 +269,110 @@ impl PodState {
         }
         let mut actions = Vec::new();
         match self.stage {
-            Stage::Created | Stage::Finished(_) => {}
-            Stage::Active => self.start_due(&mut actions),
+            Stage::Created | Stage::Finished(_) => return actions,
+            Stage::Active => self.go_on(&mut actions),
             Stage::Ending(_) => self.wind_down(&mut actions),
         }
+        self.ask_probes(&mut actions);
         actions
     }
 
-    /// Starts every container whose turn has come and whose wait is over.
+    /// Stops what is not well, starts what is due.
+    fn go_on(&mut self, actions: &mut Vec<Action>) {
+        if self.starting_over && !self.kill_all(actions) {
+            return;
+        }
+        self.stop_unwell(actions);
+        self.start_due(actions);
+    }
+
+    /// Kills every container for the pod to start over, abruptly and without preStop hooks, as a kubelet does; true once it can.
+    fn kill_all(&mut self, actions: &mut Vec<Action>) -> bool {
+        for index in 0..self.containers.len() {
+            self.kill_container(ContainerIndex(index), actions);
+        }
+        if self.containers.iter().any(Container::is_alive) {
+            return false;
+        }
+        self.containers.iter_mut().for_each(Container::start_over);
+        self.initialized = 0;
+        self.starting_over = false;
+        true
+    }
+
+    /// Stops the instances whose postStart hook, startup or liveness probe has failed.
+    fn stop_unwell(&mut self, actions: &mut Vec<Action>) {
+        let now = self.now;
+        for index in 0..self.containers.len() {
+            let Some(container) = self.containers.get_mut(index) else { continue };
+            container.condemn(now);
+            if let Some(kill) = container.condemned() {
+                self.stop_container(index, kill.deadline, true, actions);
+            }
+        }
+    }
+
+    /// Starts every container whose turn has come and whose wait is over. A postStart hook holds back all containers after its own,
+    /// since a kubelet starts them one by one.
     fn start_due(&mut self, actions: &mut Vec<Action>) {
         while self.containers.get(self.initialized).is_some_and(Container::lets_next_start) {
             self.initialized += 1;
         }
         let (eligible, now) = (self.eligible(), self.now);
         for (index, container) in self.containers.iter_mut().enumerate().take(eligible) {
-            if container.due_at().is_some_and(|due| due <= now) {
+            let index = ContainerIndex(index);
+            if self.not_before <= now && container.due_at().is_some_and(|due| due <= now) {
                 let attempt = container.start();
-                actions.push(Action::Start { container: ContainerIndex(index), attempt });
+                actions.push(Action::Start { container: index, attempt });
+            }
+            if let Some(attempt) = container.take_post_start() {
+                actions.push(Action::RunHook { container: index, attempt, hook: HookKind::PostStart });
+            }
+            if container.holds_back() {
+                break;
             }
         }
     }
 
     /// How many containers, counted from the first, may start: up to the one on which the others wait, or all.
     fn eligible(&self) -> usize {
-        match self.containers.get(self.initialized).map(Container::role) {
+        let in_turn = match self.containers.get(self.initialized).map(Container::role) {
             Some(ContainerRole::Init | ContainerRole::Sidecar) => self.initialized + 1,
             Some(ContainerRole::App) | None => self.containers.len(),
+        };
+        let held_back = self.containers.iter().position(Container::holds_back).map(|index| index + 1);
+        held_back.map_or(in_turn, |held_back| held_back.min(in_turn))
+    }
+
+    /// Asks every probe that is due.
+    fn ask_probes(&mut self, actions: &mut Vec<Action>) {
+        let (now, ending) = (self.now, self.is_ending());
+        for (index, container) in self.containers.iter_mut().enumerate() {
+            while let Some((attempt, kind)) = container.take_probe(now, ending) {
+                actions.push(Action::Probe { container: ContainerIndex(index), attempt, kind });
+            }
         }
     }
 
     /// When time alone will call for something.
     fn wake_at(&self) -> Option<Duration> {
-        match &self.stage {
+        let ending = self.is_ending();
+        let probes = self.containers.iter().filter_map(|container| container.next_probe(ending)).map(|(due, _)| due).min();
+        let other = match &self.stage {
             Stage::Created => self.active_deadline,
-            Stage::Active => {
-                let due = self.containers.iter().take(self.eligible()).filter_map(Container::due_at);
-                due.chain(self.active_deadline).min()
-            }
+            Stage::Active => self.next_start().into_iter().chain(self.next_kill_of_unwell()).chain(self.active_deadline).min(),
             Stage::Ending(ending) => self.next_kill(ending),
-            Stage::Finished(_) => None,
-        }
+            Stage::Finished(_) => return None,
+        };
+        probes.into_iter().chain(other).min()
     }
-}
 
-/// Whether a container that ended is to be started again (`podutil.ContainerShouldRestart`): a sidecar always, an init container
-/// when it failed and the pod restarts anything at all, an app as the pod's policy has it.
-fn should_restart(policy: RestartPolicy, role: ContainerRole, exit: &ContainerExit) -> bool {
-    match (role, policy) {
-        (ContainerRole::Sidecar, _) | (ContainerRole::App, RestartPolicy::Always) => true,
-        (ContainerRole::Init | ContainerRole::App, RestartPolicy::Never) => false,
-        (ContainerRole::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
-        | (ContainerRole::App, RestartPolicy::OnFailure) => !exit.is_success(),
+    /// When the next container is to be started.
+    fn next_start(&self) -> Option<Duration> {
+        if self.starting_over {
+            return None;
+        }
+        let due = self.containers.iter().take(self.eligible()).filter_map(Container::due_at).min();
+        due.map(|due| due.max(self.not_before))
     }
 }

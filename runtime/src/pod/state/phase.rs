@@ -1,7 +1,7 @@
 //! The pod's phase: the kubelet's `getPhase`, in its order, over our container states.
 
-use super::{Container, ContainerState, PodState, Stage, should_restart};
-use crate::pod::spec::{ContainerRole, RestartPolicy};
+use super::{Container, ContainerState, PodState, Stage};
+use crate::pod::spec::ContainerRole;
 use std::fmt;
 
 /// `status.phase`. (`Unknown` is for whoever finds a pod without an owner; no state of a living pod leads there.)
@@ -94,9 +94,9 @@ impl PodState {
         let mut tally = Tally::default();
         for container in &self.containers {
             match container.role() {
-                ContainerRole::Init => tally.add_init(container, self.restart_policy),
+                ContainerRole::Init => tally.add_init(container),
                 ContainerRole::Sidecar => tally.add_sidecar(container),
-                ContainerRole::App => tally.add_app(container, self.restart_policy),
+                ContainerRole::App => tally.add_app(container),
             }
         }
         tally
@@ -104,7 +104,7 @@ impl PodState {
 }
 
 impl Tally {
-    fn add_init(&mut self, container: &Container, policy: RestartPolicy) {
+    fn add_init(&mut self, container: &Container) {
         let ended = match container.state() {
             ContainerState::Running { .. } => None,
             _ => container.latest_termination(),
@@ -113,7 +113,7 @@ impl Tally {
             None => self.pending_init += 1,
             Some(termination) => {
                 let failed = !termination.exit.is_success();
-                self.failed_init += usize::from(failed && !should_restart(policy, ContainerRole::Init, &termination.exit));
+                self.failed_init += usize::from(failed && !container.restarts_after(&termination.exit));
             }
         }
     }
@@ -128,7 +128,7 @@ impl Tally {
         }
     }
 
-    fn add_app(&mut self, container: &Container, policy: RestartPolicy) {
+    fn add_app(&mut self, container: &Container) {
         if matches!(container.state(), ContainerState::Running { .. }) {
             self.running += 1;
             return;
@@ -139,7 +139,7 @@ impl Tally {
         };
         self.stopped += 1;
         self.succeeded += usize::from(container.has_succeeded());
-        self.to_be_restarted += usize::from(should_restart(policy, ContainerRole::App, &termination.exit));
+        self.to_be_restarted += usize::from(container.restarts_after(&termination.exit));
     }
 }
 

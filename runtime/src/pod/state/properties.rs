@@ -3,6 +3,7 @@
 use super::simulator::pod;
 use super::*;
 use crate::limits::{EVICTION_GRACE, TERMINATION_GRACE_MIN};
+use crate::pod::spec::RestartPolicy;
 use crate::pod::status::{StatusFacts, pod_status};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -197,7 +198,7 @@ impl Model {
             }
             Event::Evict { .. } => self.deadline = shorten(self.deadline, self.now + EVICTION_GRACE),
             Event::Kill => (self.kill_all, self.deadline) = (true, shorten(self.deadline, self.now)),
-            Event::Tick => {}
+            Event::Tick | Event::Probed { .. } | Event::HookEnded { .. } | Event::Noted { .. } => {}
         }
     }
 
@@ -207,6 +208,7 @@ impl Model {
             Action::Start { container, attempt } => self.start(container.0, *attempt),
             Action::Terminate { container, attempt } => self.terminate(container.0, *attempt),
             Action::Kill { container, attempt } => self.kill(container.0, *attempt),
+            Action::Probe { .. } | Action::RunHook { .. } => {}
             Action::Finish(outcome) => {
                 assert!(self.seen.iter().all(|seen| seen.alive.is_none()), "something outlives the pod");
                 self.finished = Some(outcome.clone());

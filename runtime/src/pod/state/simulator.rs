@@ -1,9 +1,15 @@
 //! A world for the state machine to live in: containers that behave as told, a clock that jumps, and a log of what happened.
+//!
+//! The conformance suite (`tests/conformance`) plays its cases in it too, so it names the library as anybody outside does.
 
-use super::*;
-use crate::net::EgressPolicy;
-use crate::pod::spec::{ContainerSpec, QosClass};
 use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+use wasmpod::pod::backoff::BackoffPolicy;
+use wasmpod::pod::spec::{ContainerRole, ContainerSpec, EgressPolicy, Hook, PodSpec, Probe, ProbeAction, QosClass, RestartPolicy};
+use wasmpod::pod::state::{
+    Action, Attempt, Container, ContainerExit, ContainerIndex, ContainerState, Event, HookKind, Outcome, Phase, PodState,
+    ProbeAnswer, ProbeKind, Signal, StartError, Step,
+};
 
 /// How one run of a container goes.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +30,47 @@ pub(crate) enum Run {
     NeverStarts(&'static str),
 }
 
+/// How an instance answers one of its probes; times are seconds since it started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Health {
+    /// Well, always.
+    Well,
+    /// Never well.
+    Ill,
+    /// Well until then.
+    WellUntil(u64),
+    /// Well from then on.
+    WellFrom(u64),
+    /// It cannot be asked.
+    Unaskable,
+    /// It gives no answer within the timeout.
+    Mute,
+}
+
+/// How a hook of an instance goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HookRun {
+    /// It succeeds after so many seconds.
+    Succeeds(u64),
+    /// It fails after so many seconds.
+    Fails(u64),
+    /// It does not end.
+    Hangs,
+}
+
+/// What one container does. Of each list, the first entry is for the first instance, and the last one repeats.
+#[derive(Clone, Debug, Default)]
+struct Plan {
+    runs: Vec<Run>,
+    health: BTreeMap<ProbeKind, Vec<Health>>,
+    hooks: BTreeMap<HookKind, Vec<HookRun>>,
+}
+
 /// A pod to be run, and what its containers do.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) spec: PodSpec,
-    /// Per container: its runs in order; the last one repeats.
-    plans: Vec<Vec<Run>>,
+    plans: Vec<Plan>,
     /// What comes from outside, and when.
     script: Vec<(u64, Event)>,
     /// When the log ends, if the pod has not finished before.
@@ -58,6 +99,19 @@ pub(crate) fn pod(restart_policy: RestartPolicy) -> Scenario {
     Scenario { spec, plans: Vec::new(), script: vec![(0, Event::Begin)], until: 1000 }
 }
 
+/// A probe that is asked every second, from the start, and whose first answer of a kind counts.
+pub(crate) fn every_second() -> Probe {
+    Probe {
+        action: ProbeAction::TcpSocket { host: None, port: 80 },
+        initial_delay: Duration::ZERO,
+        timeout: Duration::from_secs(1),
+        period: Duration::from_secs(1),
+        success_threshold: 1,
+        failure_threshold: 1,
+        termination_grace_period: None,
+    }
+}
+
 impl Scenario {
     pub(crate) fn init<const N: usize>(self, name: &str, runs: [Run; N]) -> Self {
         self.container(name, ContainerRole::Init, &runs)
@@ -73,8 +127,34 @@ impl Scenario {
 
     pub(crate) fn container(mut self, name: &str, role: ContainerRole, runs: &[Run]) -> Self {
         self.spec.containers.push(ContainerSpec::new(name, role, &format!("{name}.wasm")));
-        self.plans.push(runs.to_vec());
+        self.plans.push(Plan { runs: runs.to_vec(), ..Plan::default() });
         self
+    }
+
+    /// Changes the spec of the container named last.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut ContainerSpec)) -> Self {
+        change(self.spec.containers.last_mut().unwrap());
+        self
+    }
+
+    /// Gives the container named last a probe.
+    pub(crate) fn probe<const N: usize>(mut self, kind: ProbeKind, probe: Probe, health: [Health; N]) -> Self {
+        self.plans.last_mut().unwrap().health.insert(kind, health.to_vec());
+        self.with(|container| match kind {
+            ProbeKind::Startup => container.startup_probe = Some(probe),
+            ProbeKind::Liveness => container.liveness_probe = Some(probe),
+            ProbeKind::Readiness => container.readiness_probe = Some(probe),
+        })
+    }
+
+    /// Gives the container named last a hook.
+    pub(crate) fn hook<const N: usize>(mut self, kind: HookKind, runs: [HookRun; N]) -> Self {
+        self.plans.last_mut().unwrap().hooks.insert(kind, runs.to_vec());
+        let hook = Some(Hook::Sleep(Duration::ZERO));
+        self.with(|container| match kind {
+            HookKind::PostStart => container.post_start = hook,
+            HookKind::PreStop => container.pre_stop = hook,
+        })
     }
 
     pub(crate) fn grace(mut self, seconds: u64) -> Self {
@@ -108,6 +188,12 @@ impl Scenario {
             world.step(event, at);
         }
         (world.state, world.log)
+    }
+
+    /// As [`check`](Self::check), for a pod that does not end by itself.
+    #[track_caller]
+    pub(crate) fn check_until(self, seconds: u64, expected: &str) -> PodState {
+        self.until(seconds).check(expected)
     }
 
     /// Plays the scenario and compares the log, line by line.
@@ -156,14 +242,18 @@ struct World<'a> {
     order: usize,
     wake_at: Option<Duration>,
     phase: Phase,
+    /// Of each container that has a probe, whether it has started and whether it is ready.
+    shown: Vec<Option<(bool, bool)>>,
     log: String,
 }
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let state = PodState::new(&scenario.spec, BackoffPolicy::KUBELET);
-        let mut world =
-            Self { scenario, phase: state.phase(), state, queue: BinaryHeap::new(), order: 0, wake_at: None, log: String::new() };
+        let shown = scenario.plans.iter().map(|plan| (!plan.health.is_empty()).then_some((false, false))).collect();
+        let phase = state.phase();
+        let (queue, log) = (BinaryHeap::new(), String::new());
+        let mut world = Self { scenario, phase, state, queue, order: 0, wake_at: None, shown, log };
         for (at, event) in &scenario.script {
             world.plan(Duration::from_secs(*at), event.clone());
         }
@@ -188,9 +278,25 @@ impl<'a> World<'a> {
         for action in actions {
             self.perform(action, now);
         }
+        self.note_health(now);
         if self.state.phase() != self.phase {
             self.phase = self.state.phase();
             self.note(now, &format!("phase {}", self.phase));
+        }
+    }
+
+    fn note_health(&mut self, now: Duration) {
+        for index in 0..self.shown.len() {
+            let (Some(shown), Some(container)) = (self.shown[index], self.state.container(ContainerIndex(index))) else { continue };
+            let (started, ready) = (container.is_started(), container.is_ready());
+            let name = container.name().to_owned();
+            if started && !shown.0 {
+                self.note(now, &format!("{name} has started"));
+            }
+            if ready != shown.1 {
+                self.note(now, &format!("{name} is {}", if ready { "ready" } else { "not ready" }));
+            }
+            self.shown[index] = Some((started, ready));
         }
     }
 
@@ -206,7 +312,10 @@ impl<'a> World<'a> {
             Event::Stop { grace: Some(grace) } => format!("stop within {}s", grace.as_secs_f64()),
             Event::Evict { .. } => "evict".to_owned(),
             Event::Kill => "kill all".to_owned(),
-            Event::Begin | Event::Tick => return,
+            Event::HookEnded { container, hook, succeeded, .. } => {
+                format!("{} of {} {}", hook_name(*hook), self.name(*container), if *succeeded { "ends" } else { "fails" })
+            }
+            Event::Begin | Event::Tick | Event::Probed { .. } | Event::Noted { .. } => return,
         };
         self.note(now, &line);
     }
@@ -219,6 +328,7 @@ impl<'a> World<'a> {
             }
             Action::Terminate { container, attempt } => {
                 self.note(now, &format!("terminate {}", self.name(container)));
+                self.give_up_hooks(container);
                 let (delay, exit) = match self.run(container) {
                     Run::SlowStop(delay, code) => (delay, ContainerExit::exited(code)),
                     Run::Stubborn => return,
@@ -229,7 +339,7 @@ impl<'a> World<'a> {
             Action::Kill { container, attempt } => {
                 self.note(now, &format!("kill {}", self.name(container)));
                 self.queue.retain(|due| !is_about(&due.event, container));
-                let starting = self.state.container(container).is_some_and(|container| !container.is_started());
+                let starting = self.state.container(container).is_some_and(|container| !container.is_running());
                 let error = StartError { reason: "Cancelled", message: String::new(), permanent: false };
                 let exit = ContainerExit::signalled(Signal::Kill);
                 let answer = if starting {
@@ -238,6 +348,17 @@ impl<'a> World<'a> {
                     Event::Exited { container, attempt, exit }
                 };
                 self.plan(now, answer);
+            }
+            Action::Probe { container, attempt, kind } => self.ask(container, attempt, kind, now),
+            Action::RunHook { container, attempt, hook } => {
+                self.note(now, &format!("{} of {} begins", hook_name(hook), self.name(container)));
+                self.give_up_hooks(container);
+                let (after, succeeded) = match self.planned(container, &self.scenario.plans[container.0].hooks[&hook]) {
+                    HookRun::Succeeds(after) => (after, true),
+                    HookRun::Fails(after) => (after, false),
+                    HookRun::Hangs => return,
+                };
+                self.plan(now + Duration::from_secs(after), Event::HookEnded { container, attempt, hook, succeeded });
             }
             Action::Finish(Outcome { succeeded, reason, exit_code, .. }) => {
                 self.queue.clear();
@@ -264,9 +385,35 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Answers a probe as its container's health has it.
+    fn ask(&mut self, container: ContainerIndex, attempt: Attempt, kind: ProbeKind, now: Duration) {
+        let since = match self.state.container(container).map(Container::state) {
+            Some(ContainerState::Running { since, .. }) => now - *since,
+            _ => Duration::ZERO,
+        };
+        let well = |well| if well { ProbeAnswer::Success } else { ProbeAnswer::Failure("not well".to_owned()) };
+        let (after, answer) = match self.planned(container, &self.scenario.plans[container.0].health[&kind]) {
+            Health::Well => (0, well(true)),
+            Health::Ill => (0, well(false)),
+            Health::WellUntil(end) => (0, well(since.as_secs() < end)),
+            Health::WellFrom(start) => (0, well(since.as_secs() >= start)),
+            Health::Unaskable => (0, ProbeAnswer::Error("no such command".to_owned())),
+            Health::Mute => (1, ProbeAnswer::Failure("timed out".to_owned())),
+        };
+        self.plan(now + Duration::from_secs(after), Event::Probed { container, attempt, kind, answer });
+    }
+
+    fn give_up_hooks(&mut self, container: ContainerIndex) {
+        self.queue.retain(|due| !matches!(due.event, Event::HookEnded { container: about, .. } if about == container));
+    }
+
     /// The run that a container is in.
     fn run(&self, container: ContainerIndex) -> Run {
-        let plan = &self.scenario.plans[container.0];
+        self.planned(container, &self.scenario.plans[container.0].runs)
+    }
+
+    /// What is planned for the present instance of a container.
+    fn planned<T: Copy>(&self, container: ContainerIndex, plan: &[T]) -> T {
         let attempt = match self.state.container(container).map(Container::state) {
             Some(ContainerState::Starting { attempt, .. } | ContainerState::Running { attempt, .. }) => attempt.0 as usize,
             _ => 0,
@@ -290,9 +437,18 @@ impl<'a> World<'a> {
 
 fn is_about(event: &Event, about: ContainerIndex) -> bool {
     match event {
-        Event::Started { container, .. } | Event::StartFailed { container, .. } | Event::Exited { container, .. } => {
-            *container == about
-        }
+        Event::Started { container, .. }
+        | Event::StartFailed { container, .. }
+        | Event::Exited { container, .. }
+        | Event::Probed { container, .. }
+        | Event::HookEnded { container, .. } => *container == about,
         _ => false,
+    }
+}
+
+fn hook_name(hook: HookKind) -> &'static str {
+    match hook {
+        HookKind::PostStart => "postStart",
+        HookKind::PreStop => "preStop",
     }
 }

@@ -5,7 +5,7 @@
 
 use super::target::Target;
 use super::{progress, publish};
-use crate::args::{EgressArg, EnvArg, RunArgs, VolumeArg};
+use crate::args::{EnvArg, RunArgs, VolumeArg};
 use crate::{environment, report};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1;
@@ -48,7 +48,7 @@ pub(super) struct Kit {
     cluster: Cluster,
     env: Vec<(String, String)>,
     volumes: Vec<VolumeArg>,
-    egress: EgressArg,
+    egress: EgressPolicy,
     /// For each workload.
     publish: Vec<Vec<PublishedPort>>,
     is_file: bool,
@@ -58,6 +58,7 @@ impl Kit {
     /// Makes everything ready that the pods share, and looks at the first pod of each workload, so that what is wrong with any of
     /// them is said before anything runs.
     pub(super) async fn assemble(args: &RunArgs, target: Target) -> Result<Self> {
+        target.manifest.check_pod_security(args.pod_security)?;
         let engine = engine(args)?;
         let programs = Programs { engine: engine.clone(), base: target.base, is_file: target.is_file, ready: BTreeMap::new() };
         let mut kit = Self {
@@ -66,12 +67,14 @@ impl Kit {
             cluster: Cluster::new(),
             env: args.env.iter().map(extra_env).collect::<Result<Vec<_>>>()?,
             volumes: args.volume.clone(),
-            egress: args.egress,
+            egress: args.egress.clone(),
             publish: Vec::new(),
             is_file: target.is_file,
             manifest: target.manifest,
         };
-        let mut lowered = kit.manifest.lower(|_| kit.context(&Uuid::new_v4().to_string(), None))?;
+        // Any address will do to see whether a pod can be lowered.
+        let addresses = kit.cluster.take()?;
+        let mut lowered = kit.manifest.lower(|_| kit.context(&addresses))?;
         for pod in &mut lowered {
             kit.adjust(&mut pod.spec)?;
         }
@@ -99,8 +102,7 @@ impl Kit {
     /// Makes one pod of a workload ready to start.
     pub(super) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
         let addresses = self.cluster.take()?;
-        let context = self.context(&Uuid::new_v4().to_string(), Some(&addresses));
-        let mut pod = self.manifest.lower_replica(workload, replica, &context)?;
+        let mut pod = self.manifest.lower_replica(workload, replica, &self.context(&addresses))?;
         self.adjust(&mut pod.spec)?;
         let images = self.programs.of(&pod.spec)?;
         let publish = self.publish.get(workload).cloned().unwrap_or_default();
@@ -109,11 +111,20 @@ impl Kit {
             engine: self.engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
+            claims_dir: environment::data_dir().map(|dir| dir.join("wasmpod/volumes")),
+            image_volumes: BTreeMap::new(),
             publish,
             stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };
         let pod_name = format!("pod {}", pod.spec.name);
-        let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(|error| error.within(&pod_name))?;
+        let within = |error: Error| match error.subject().filter(|field| field.starts_with("spec.")) {
+            // It is about a field of the manifest: say where that stands.
+            Some(field) => {
+                self.manifest.locate(workload, field).map_or_else(|| Error::internal("no such pod"), |place| error.at(place))
+            }
+            None => error.within(&pod_name),
+        };
+        let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(within)?;
         sandbox.warnings().for_each(|warning| report::warn(&warning));
         for chosen in sandbox.published().iter().filter(|_| any_port) {
             report::note(&format!("published on {}", chosen.address()));
@@ -122,21 +133,19 @@ impl Kit {
         Ok(Prepared { object: pod.pod, sandbox, images, member })
     }
 
-    fn context(&self, uid: &str, addresses: Option<&PodAddresses>) -> LowerContext {
+    fn context(&self, addresses: &PodAddresses) -> LowerContext {
         LowerContext {
-            pod_ips: addresses.map(|pod| vec![pod.ipv4().into(), pod.ipv6().into()]).unwrap_or_default(),
+            pod_ips: vec![addresses.ipv4().into(), addresses.ipv6().into()],
             host_ips: host_ips(),
+            node_cpu_millis: environment::processors().saturating_mul(1000),
             extra_env: self.env.clone(),
-            ..LowerContext::new(uid)
+            egress: self.egress.clone(),
+            ..LowerContext::new(Uuid::new_v4().to_string())
         }
     }
 
     /// What the command line says of every pod.
     fn adjust(&self, spec: &mut PodSpec) -> Result<()> {
-        if matches!(self.egress, EgressArg::None) {
-            // A flag of whoever runs the pods: their manifests may narrow it, never widen it.
-            spec.egress = EgressPolicy::Deny;
-        }
         for (index, volume) in self.volumes.iter().enumerate() {
             add_volume(spec, volume, format!("{EXTRA_VOLUME}-{index}"))?;
         }
@@ -172,12 +181,17 @@ fn extra_env(env: &EnvArg) -> Result<(String, String)> {
 }
 
 fn add_volume(spec: &mut PodSpec, volume: &VolumeArg, name: String) -> Result<()> {
-    let path = std::path::absolute(&volume.host)
-        .map_err(|error| Error::io("not a path", error).at(format!("--volume {}", volume.host.display())))?;
+    let flag = || format!("--volume {}:{}", volume.host.display(), volume.container);
+    let path = std::path::absolute(&volume.host).map_err(|error| Error::io("not a path", error).at(flag()))?;
+    let metadata =
+        std::fs::metadata(&path).map_err(|error| Error::io("cannot be mounted", error).at(flag()).hint("create the directory"))?;
+    if !metadata.is_dir() {
+        return Err(Error::invalid("is not a directory").at(flag()).hint("mount the directory that holds the file"));
+    }
     for container in &mut spec.containers {
         if container.mounts.iter().any(|mount| mount.mount_path == volume.container) {
             return Err(Error::invalid(format!("container {} already mounts something at {}", container.name, volume.container))
-                .at("--volume")
+                .at(flag())
                 .hint("choose another path in the container"));
         }
         let mount_path = volume.container.clone();

@@ -1,0 +1,267 @@
+//! The control group of a container, in the kernel's sense: what all its instances share. The one of a program, those of a
+//! `wasi:http` container that each answer a request, and what is exec'd into either are counted, limited, paused and ended together.
+
+use super::control::Control;
+use super::cpu::{CpuAccount, CpuRate};
+use super::memory::MemoryBudget;
+use crate::limits::{CONTAINER_MEMORY_BYTES_DEFAULT, STORAGE_LOOK_CPU};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a container may use; they can be changed while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerLimits {
+    /// Linear memory and tables in bytes; [`CONTAINER_MEMORY_BYTES_DEFAULT`] when there is none.
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a processor; as many as the guest threads give when there is none.
+    pub cpu_millicores: Option<u64>,
+}
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// CPU time of its guests with their host calls since it started, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Time that its guests were held back for their CPU limit, all together, in nanoseconds.
+    pub throttled_ns: u64,
+    /// Linear memory and tables in bytes.
+    pub memory_bytes: u64,
+    /// The most that it had of them at any time.
+    pub memory_peak_bytes: u64,
+    /// The most that it may have.
+    pub memory_limit_bytes: u64,
+}
+
+/// What is to be done when guests have worked: called where they run.
+pub(crate) type OnWork = Box<dyn Fn() + Send + Sync>;
+
+/// What the instances of a container share.
+pub(crate) struct ControlGroup {
+    settings: watch::Sender<Settings>,
+    memory: Arc<MemoryBudget>,
+    cpu: CpuAccount,
+    /// The container has ended, and what was exec'd into it must.
+    over: CancellationToken,
+    /// What was exec'd and has not ended yet.
+    execs: TaskTracker,
+    /// Called whenever the guests have worked for [`STORAGE_LOOK_CPU`] more, long enough to have written something, and at the end.
+    on_work: OnWork,
+}
+
+impl fmt::Debug for ControlGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlGroup").field("settings", &self.settings).field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+/// What can change while a container runs.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    paused: bool,
+    cpu: Option<CpuRate>,
+}
+
+/// Why a guest is held back.
+enum HeldBack {
+    Paused,
+    Throttled(Duration),
+}
+
+impl ControlGroup {
+    /// The group of a container that starts. `on_work` is called whenever its guests have worked for [`STORAGE_LOOK_CPU`] more, and when
+    /// it ends.
+    pub(crate) fn new(limits: ContainerLimits, on_work: OnWork) -> Arc<Self> {
+        let cpu = limits.cpu_millicores.map(CpuRate::of_millicores);
+        Arc::new(Self {
+            settings: watch::Sender::new(Settings { paused: false, cpu }),
+            memory: MemoryBudget::new(limits.memory_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT)),
+            cpu: CpuAccount::new(),
+            over: CancellationToken::new(),
+            execs: TaskTracker::new(),
+            on_work,
+        })
+    }
+
+    /// What it uses now.
+    pub(super) fn usage(&self) -> ContainerUsage {
+        ContainerUsage {
+            cpu_ns: self.cpu.used_ns(),
+            throttled_ns: self.cpu.throttled_ns(),
+            memory_bytes: self.memory.used_bytes(),
+            memory_peak_bytes: self.memory.peak_bytes(),
+            memory_limit_bytes: self.memory.limit_bytes(),
+        }
+    }
+
+    /// Lets no guest run, or lets them run again.
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.settings.send_modify(|settings| settings.paused = paused);
+    }
+
+    /// Whether it is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.settings.borrow().paused
+    }
+
+    /// Sets other limits, which hold from now on.
+    pub(super) fn set_limits(&self, limits: ContainerLimits) {
+        self.memory.set_limit(limits.memory_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT));
+        self.settings.send_modify(|settings| settings.cpu = limits.cpu_millicores.map(CpuRate::of_millicores));
+    }
+
+    /// Whether the container has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// What says that the container has ended.
+    pub(super) fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
+    /// Where the tasks of what is exec'd belong.
+    pub(super) fn execs(&self) -> &TaskTracker {
+        &self.execs
+    }
+
+    /// Ends what was exec'd into the container, and waits until it is gone.
+    pub(super) async fn end(&self) {
+        self.over.cancel();
+        self.execs.close();
+        self.execs.wait().await;
+        (self.on_work)();
+    }
+
+    /// The memory that its instances share.
+    pub(super) fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
+    }
+
+    /// Counts a guest's turn.
+    pub(super) fn charge(&self, spent: Duration) {
+        let limit = self.settings.borrow().cpu;
+        let before = self.cpu.charge(spent, limit);
+        let looks = |used: Duration| used.as_nanos() / STORAGE_LOOK_CPU.as_nanos();
+        if looks(before) != looks(before + spent) {
+            (self.on_work)();
+        }
+    }
+
+    /// Waits until a guest may take its next turn: at once for one that is to die.
+    pub(super) async fn may_run(&self, control: &Control) {
+        // A copy: the lock must not be held over what follows.
+        let now = *self.settings.borrow();
+        if self.held_back(now).is_some() {
+            self.released(control).await;
+        }
+    }
+
+    async fn released(&self, control: &Control) {
+        let mut settings = self.settings.subscribe();
+        loop {
+            let now = *settings.borrow_and_update();
+            let held_back = match self.held_back(now) {
+                Some(held_back) => held_back,
+                None => return,
+            };
+            let (since, throttled) = (Instant::now(), matches!(held_back, HeldBack::Throttled(_)));
+            let enough = async {
+                match held_back {
+                    HeldBack::Throttled(wait) => tokio::time::sleep(wait).await,
+                    HeldBack::Paused => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = control.killed() => return,
+                // An error would mean that the sender is gone; `self` holds it.
+                _ = settings.changed() => {}
+                () = enough => {}
+            }
+            if throttled {
+                self.cpu.throttled(since.elapsed());
+            }
+        }
+    }
+
+    fn held_back(&self, settings: Settings) -> Option<HeldBack> {
+        if settings.paused { Some(HeldBack::Paused) } else { self.cpu.wait(settings.cpu).map(HeldBack::Throttled) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::state::Signal;
+    use futures::FutureExt as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn limited(millicores: u64) -> (Arc<ControlGroup>, Control) {
+        let limits = ContainerLimits { memory_bytes: None, cpu_millicores: Some(millicores) };
+        (ControlGroup::new(limits, Box::new(|| ())), Control::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_over_its_limit_waits_for_what_it_owes() {
+        let (group, control) = limited(100);
+        group.charge(Duration::from_millis(24));
+        let asked = Instant::now();
+        group.may_run(&control).await;
+        let waited = asked.elapsed();
+        assert!((200..=202).contains(&waited.as_millis()), "{waited:?}");
+        assert_eq!(u128::from(group.usage().throttled_ns), waited.as_nanos());
+        assert_eq!(group.usage().cpu_ns, 24_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_limit_holds_at_once() {
+        let (group, control) = limited(1);
+        group.charge(Duration::from_secs(1));
+        let waiting = group.may_run(&control);
+        let raise = async { group.set_limits(ContainerLimits::default()) };
+        let asked = Instant::now();
+        tokio::join!(waiting, raise);
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_paused_container_runs_again_when_it_is_resumed_or_killed() {
+        let (group, control) = (ControlGroup::new(ContainerLimits::default(), Box::new(|| ())), Control::new());
+        group.set_paused(true);
+        assert!(group.may_run(&control).now_or_never().is_none());
+        tokio::join!(group.may_run(&control), async { group.set_paused(false) });
+        group.set_paused(true);
+        control.send(Signal::Term);
+        assert!(group.may_run(&control).now_or_never().is_none());
+        tokio::join!(group.may_run(&control), async { control.send(Signal::Kill) });
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_container_waits_for_what_was_execd_into_it() {
+        let group = ControlGroup::new(ContainerLimits::default(), Box::new(|| ()));
+        let control = Control::within(group.over().clone());
+        let exec = group.execs().spawn(async move { control.stopped().await });
+        group.end().await;
+        assert_eq!(exec.now_or_never().unwrap().unwrap(), Signal::Kill);
+        assert!(group.is_over());
+    }
+
+    #[test]
+    fn somebody_looks_after_so_much_work() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let on_work = Box::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let group = ControlGroup::new(ContainerLimits::default(), on_work);
+        for _ in 0..100 {
+            group.charge(STORAGE_LOOK_CPU / 10);
+        }
+        assert_eq!(looks.load(Ordering::Relaxed), 10);
+    }
+}

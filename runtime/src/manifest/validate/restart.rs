@@ -1,0 +1,50 @@
+//! The rules for `restartPolicy` and `restartPolicyRules` of one container.
+
+use super::{Placed, one_of};
+use crate::manifest::problem::{Problem, Problems};
+use k8s_openapi::api::core::v1::ContainerRestartRule;
+
+/// The most rules of one container, as in Kubernetes.
+const RULES_MAX: usize = 20;
+/// The most exit codes of one rule, as in Kubernetes.
+const EXIT_CODES_MAX: usize = 255;
+
+pub(super) fn check(placed: &Placed<'_>, problems: &mut Problems) {
+    let path = placed.path.field("restartPolicy");
+    let policy = placed.container.restart_policy.as_deref();
+    problems.check(one_of(path.clone(), policy, &["Always", "OnFailure", "Never"]));
+    let rules = placed.container.restart_policy_rules.as_deref().unwrap_or_default();
+    if policy.is_none() && !rules.is_empty() {
+        let problem = Problem::new(path, "Required value: must specify restartPolicy when restart rules are used");
+        problems.push(problem);
+    }
+    let path = placed.path.field("restartPolicyRules");
+    if rules.len() > RULES_MAX {
+        problems.push(Problem::new(path, format!("Too many: {}: must have at most {RULES_MAX} items", rules.len())));
+        return;
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        check_rule(&path.index(index), rule, problems);
+    }
+}
+
+fn check_rule(path: &crate::manifest::problem::FieldPath, rule: &ContainerRestartRule, problems: &mut Problems) {
+    problems.check(match rule.action.as_str() {
+        "" => Err(Problem::required(path.field("action"))),
+        action => one_of(path.field("action"), Some(action), &["Restart", "RestartAllContainers"]),
+    });
+    let Some(codes) = &rule.exit_codes else {
+        problems.push(Problem::required(path.field("exitCodes")));
+        return;
+    };
+    let path = path.field("exitCodes");
+    problems.check(match codes.operator.as_str() {
+        "" => Err(Problem::required(path.field("operator"))),
+        operator => one_of(path.field("operator"), Some(operator), &["In", "NotIn"]),
+    });
+    let count = codes.values.as_ref().map_or(0, Vec::len);
+    if count > EXIT_CODES_MAX {
+        let message = format!("Too many: {count}: must have at most {EXIT_CODES_MAX} items");
+        problems.push(Problem::new(path.field("values"), message));
+    }
+}
