@@ -19,6 +19,7 @@ mod examples;
 mod generated_pages;
 mod guests;
 mod harness;
+mod kubernetes_docs;
 mod net_differential;
 mod pod_network;
 mod resources;

@@ -68,6 +68,14 @@ fn run(words: &[&str]) -> Result<Option<u8>> {
                 println!("{}", retry(|| get(address, path))?.trim_end());
             }
         }
+        ["gather", address, path, count] => {
+            // Until so many different ones have answered.
+            let mut answers = std::collections::BTreeSet::new();
+            retry(|| {
+                answers.insert(get(address, path)?);
+                if answers.len() as u64 >= number(count)? { Ok(()) } else { Err(Error::other("too few answer")) }
+            })?
+        }
         ["resolve", name] => {
             let addresses = retry(|| (*name, 80_u16).to_socket_addrs())?;
             addresses.filter(|address| address.is_ipv4()).for_each(|address| println!("{name} is {}", address.ip()));
