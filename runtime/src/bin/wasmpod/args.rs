@@ -33,9 +33,10 @@ pub(crate) struct Args {
 /// The verbs, one file each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a Pod manifest, or a single WebAssembly file, in the foreground.
+    /// Run the Pods, Deployments, StatefulSets and Jobs of a manifest, or a single WebAssembly file, in the foreground.
     ///
-    /// The exit status is 0 when every pod succeeded, the failing container's own when one failed, 130 after Ctrl-C, 124 after
+    /// Deployments and their like run until Ctrl-C; a manifest of Pods that end and of Jobs runs until all have ended. The exit
+    /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
     /// List the images that are here.
@@ -75,6 +76,12 @@ pub(crate) struct RunArgs {
     /// Arguments for the WebAssembly file or image; a manifest has its own.
     #[arg(last = true)]
     pub(crate) args: Vec<String>,
+    /// Leave out objects of kinds that wasmpod does not run, with a warning, instead of refusing the manifest.
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+    /// Put the container's name before each line that it prints: when several containers print to a terminal, always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PrefixArg::Auto)]
+    pub(crate) prefix: PrefixArg,
     /// Publish a port of the pod on this machine: [IP:]HOST:CONTAINER[/udp].
     #[arg(short, long, value_name = "PORTS")]
     pub(crate) publish: Vec<PublishArg>,
@@ -97,10 +104,10 @@ pub(crate) struct RunArgs {
     /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
     #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
     pub(crate) pod_security: PodSecurity,
-    /// The first pause before a crashed container is started again; it doubles up to 300s.
+    /// The first pause before a crashed container, or a Job's failed pod, is replaced; it doubles up to 300s (360s for pods).
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) restart_backoff_initial: Duration,
-    /// At the end, print the Pod objects with their status on stdout; what the containers print goes to stderr then.
+    /// At the end, print the Pods and Jobs with their status on stdout, several as a List; the containers' output goes to stderr then.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
     /// When registries are asked for images, whatever the manifest says.
@@ -123,6 +130,17 @@ pub(crate) enum OutputFormat {
     Json,
     /// One YAML document a pod.
     Yaml,
+}
+
+/// `--prefix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrefixArg {
+    /// When several containers print to a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// `[IP:]HOST:CONTAINER[/PROTOCOL]`.

@@ -1,21 +1,42 @@
 //! What happens to pods while they run: every event with `--events`; otherwise only what a user has to know, such as a container that
 //! crashes again and again.
 
-use crate::report;
+use crate::report::{self, printable};
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wasmpod::pod::state::{Container, ContainerState, EventReason, EventType, PodEvent, PodState, Termination, Waiting};
 use wasmpod::pod::{Pod, PodWatch};
 
-/// Shows what happens to the pods until each of them has ended; done when all is shown. With `all`, every event is shown.
-pub(super) fn show<'a>(pods: impl IntoIterator<Item = &'a Pod>, all: bool) -> JoinSet<()> {
-    let mut shown = JoinSet::new();
-    for pod in pods {
-        let (name, watch) = (pod.spec().name.clone(), pod.watch());
-        shown.spawn(follow(name, watch, all));
+/// Shows what happens to pods until each of them has ended.
+pub(super) struct Events {
+    /// Every event, not only what a user has to know.
+    all: bool,
+    /// One task a pod.
+    shown: Mutex<JoinSet<()>>,
+}
+
+impl Events {
+    /// Shows nothing yet. With `all`, every event will be shown.
+    pub(super) fn new(all: bool) -> Self {
+        Self { all, shown: Mutex::default() }
     }
-    shown
+
+    /// Shows what happens to `pod`.
+    pub(super) fn follow(&self, pod: &Pod) {
+        let (name, watch) = (pod.spec().name.clone(), pod.watch());
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are done need not be kept.
+        while shown.try_join_next().is_some() {}
+        shown.spawn(follow(name, watch, self.all));
+    }
+
+    /// Waits until all is shown; the pods have ended.
+    pub(super) async fn all_shown(&self) {
+        let shown = std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        shown.join_all().await;
+    }
 }
 
 async fn follow(pod: String, mut watch: PodWatch, all: bool) {
@@ -114,7 +135,7 @@ fn line(pod: &str, state: &PodState, event: &PodEvent) {
     } else {
         String::new()
     };
-    let message = message.replace('\n', "\n  ");
+    let message = printable(message).replace('\n', "\n  ");
     // With stderr closed there is nobody left to tell.
     drop(writeln!(std::io::stderr().lock(), "{age:>8}  {kind:<7}  {reason:<19}  {object}  {message}{times}"));
 }

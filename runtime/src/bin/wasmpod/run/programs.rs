@@ -5,12 +5,13 @@
 //! wait cannot mend, such as an image that does not exist, is an error at once.
 
 use super::target::Target;
-use crate::args::RunArgs;
+use crate::args::{RegistryArgs, RunArgs};
 use crate::progress::Progress;
 use crate::{image_store, registries, report};
 use futures::future::try_join_all;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use wasmpod::container::Program;
@@ -21,17 +22,13 @@ use wasmpod::pod::backoff::{Backoff, BackoffPolicy};
 use wasmpod::pod::spec::{ContainerSpec, PodSpec, PullPolicy, PullSecret, VolumeSource, VolumeSpec};
 use wasmpod::{Error, ErrorKind, Result};
 
-/// What a pod's containers run, in their order, and what keeps it.
-pub(super) struct LoadedPod {
-    pub(super) images: Vec<ContainerImage>,
-    pub(super) leases: Vec<Lease>,
-}
-
-/// What brings programs.
+/// What brings programs, and keeps those that it brought: a pod that is made later finds them.
 pub(super) struct Programs {
     engine: Engine,
-    /// None as long as no container needs it: a file needs no store.
-    images: Option<Images>,
+    /// The store and its registries: opened when the first pod names anything but a file.
+    images: OnceLock<Images>,
+    root: Option<PathBuf>,
+    registry: RegistryArgs,
     observer: PullObserver,
     base: PathBuf,
     /// A single file is what the user named: no need to say in which container of which pod it is.
@@ -40,6 +37,14 @@ pub(super) struct Programs {
     policy: Option<PullPolicy>,
     /// For how long a registry that does not answer is asked again.
     patience: Option<Duration>,
+    ready: Mutex<Ready>,
+}
+
+/// What is here, with the leases that keep it in the store.
+#[derive(Default)]
+struct Ready {
+    programs: BTreeMap<Key, Loaded>,
+    volumes: BTreeMap<Key, (PathBuf, Lease)>,
 }
 
 /// A program, before it is anybody's in particular.
@@ -53,46 +58,95 @@ struct Loaded {
 }
 
 impl Programs {
-    /// Opens the store and reads the registries' configuration, if the pods name anything but files.
-    pub(super) fn new<'a>(
-        args: &RunArgs,
-        root: Option<&Path>,
-        engine: &Engine,
-        target: &Target,
-        pods: impl Iterator<Item = &'a PodSpec>,
-        progress: &Progress,
-    ) -> Result<Self> {
-        let open = || Ok::<_, Error>(Images::new(image_store::open(root)?, registries::config(&args.registry)?));
-        Ok(Self {
+    /// Has nothing yet.
+    pub(super) fn new(args: &RunArgs, root: Option<&Path>, engine: &Engine, target: &Target, progress: &Progress) -> Self {
+        Self {
             engine: engine.clone(),
-            images: names_images(pods).then(open).transpose()?,
+            images: OnceLock::new(),
+            root: root.map(Path::to_path_buf),
+            registry: args.registry.clone(),
             observer: progress.pull_observer(),
             base: target.base.clone(),
             is_file: target.is_file,
             policy: args.pull.map(PullPolicy::from),
             patience: args.timeout,
-        })
+            ready: Mutex::default(),
+        }
     }
 
-    /// Brings what the pods name, and gives the containers what their images' configs say. What several containers run alike is
-    /// brought once.
-    pub(super) async fn load<'a>(&self, specs: impl Iterator<Item = &'a mut PodSpec>) -> Result<Vec<LoadedPod>> {
-        let mut specs: Vec<&mut PodSpec> = specs.collect();
-        let mut wanted = BTreeMap::new();
-        for spec in &specs {
-            for container in &spec.containers {
-                wanted.entry(key(spec, container)).or_insert((&**spec, container));
+    /// Brings what the pods name and is not here yet; what several containers run alike is brought once.
+    pub(super) async fn load<'a>(&self, specs: impl IntoIterator<Item = &'a PodSpec>) -> Result<()> {
+        let (mut programs, mut volumes) = (BTreeMap::new(), BTreeMap::new());
+        {
+            let ready = self.ready();
+            for spec in specs {
+                for container in &spec.containers {
+                    let key = key(spec, container);
+                    if !ready.programs.contains_key(&key) {
+                        programs.entry(key).or_insert((spec, container));
+                    }
+                }
+                for (volume, reference, policy) in image_volumes(spec) {
+                    let key = volume_key(spec, reference);
+                    if !ready.volumes.contains_key(&key) {
+                        volumes.entry(key).or_insert((spec, volume, reference, policy));
+                    }
+                }
             }
         }
-        let programs = try_join_all(wanted.into_iter().map(|(key, (spec, container))| async move {
+        let programs = try_join_all(programs.into_iter().map(|(key, (spec, container))| async move {
             let user = format!("container {} of pod {}", container.name, spec.name);
             let within = |error: Error| if self.is_file { error } else { error.within(&user) };
             self.load_one(spec, container).await.map(|loaded| (key, loaded)).map_err(within)
         }));
-        let volumes = try_join_all(specs.iter().map(|spec| self.image_volumes(spec)));
+        let volumes = try_join_all(volumes.into_iter().map(|(key, (spec, volume, reference, policy))| async move {
+            let within = |error: Error| error.within(&format!("volume {} of pod {}", volume.name, spec.name));
+            self.load_volume(spec, reference, policy).await.map(|loaded| (key, loaded)).map_err(within)
+        }));
         let (programs, volumes) = tokio::try_join!(programs, volumes)?;
-        let programs: BTreeMap<_, _> = programs.into_iter().collect();
-        specs.iter_mut().zip(volumes).map(|(spec, volumes)| apply(spec, &programs, volumes)).collect()
+        let mut ready = self.ready();
+        ready.programs.extend(programs);
+        ready.volumes.extend(volumes);
+        Ok(())
+    }
+
+    /// Gives the containers what their images' configs say and the image volumes their files; says what the containers run, in their
+    /// order. All of it was loaded before.
+    pub(super) fn apply(&self, spec: &mut PodSpec) -> Result<Vec<ContainerImage>> {
+        let ready = self.ready();
+        let lost = || Error::internal("an image was not loaded");
+        let keys: Vec<Key> = spec.containers.iter().map(|container| key(spec, container)).collect();
+        let wanted = image_volumes(spec).map(|(volume, reference, _)| (volume.name.clone(), volume_key(spec, reference)));
+        let volumes: Vec<(String, Key)> = wanted.collect();
+        let mut images = Vec::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            let loaded = ready.programs.get(key).ok_or_else(lost)?;
+            if let (Some(obtained), Some(container)) = (&loaded.obtained, spec.containers.get_mut(index)) {
+                obtained.image.configure(container);
+            }
+            if let Some(root) = &loaded.root {
+                spec.mount_image_root(index, root);
+            }
+            images.push(loaded.runs.clone());
+        }
+        for (name, key) in volumes {
+            let (root, _) = ready.volumes.get(&key).ok_or_else(lost)?;
+            spec.mount_image_volume(&name, root)?;
+        }
+        Ok(images)
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store, opened when it is first needed: a file needs none.
+    fn images(&self) -> Result<&Images> {
+        if let Some(images) = self.images.get() {
+            return Ok(images);
+        }
+        let images = Images::new(image_store::open(self.root.as_deref())?, registries::config(&self.registry)?);
+        Ok(self.images.get_or_init(|| images))
     }
 
     async fn load_one(&self, spec: &PodSpec, container: &ContainerSpec) -> Result<Loaded> {
@@ -134,29 +188,18 @@ impl Programs {
         Ok(Loaded { runs, obtained: None, root: None })
     }
 
-    /// The files of a pod's image volumes: the volume's name, where they are, and what keeps them.
-    async fn image_volumes(&self, spec: &PodSpec) -> Result<Vec<(String, PathBuf, Lease)>> {
-        let wanted = spec.volumes.iter().filter_map(|volume| match &volume.source {
-            VolumeSource::Image { reference, pull_policy } => Some((&volume.name, reference, *pull_policy)),
-            _ => None,
-        });
-        try_join_all(wanted.map(|(name, reference, policy)| async move {
-            let within = |error: Error| error.within(&format!("volume {name} of pod {}", spec.name));
-            let parsed = ImageReference::parse(reference, Some(&self.base)).map_err(within)?;
-            let obtained = self.obtain(&parsed, self.policy.unwrap_or(policy), &spec.pull_secrets).await.map_err(within)?;
-            let root =
-                self.blocking(&obtained.image, (), |image, store, ()| image.root_file_system(store)).await.map_err(within)?;
-            let root =
-                root.ok_or_else(|| within(Error::invalid("the image has no files to mount: it is one program").at(reference)))?;
-            Ok((name.clone(), root.path().to_path_buf(), obtained.lease))
-        }))
-        .await
+    /// Where the files of an image volume are, and what keeps them.
+    async fn load_volume(&self, spec: &PodSpec, reference: &str, policy: PullPolicy) -> Result<(PathBuf, Lease)> {
+        let parsed = ImageReference::parse(reference, Some(&self.base))?;
+        let obtained = self.obtain(&parsed, self.policy.unwrap_or(policy), &spec.pull_secrets).await?;
+        let root = self.blocking(&obtained.image, (), |image, store, ()| image.root_file_system(store)).await?;
+        let root = root.ok_or_else(|| Error::invalid("the image has no files to mount: it is one program").at(reference))?;
+        Ok((root.path().to_path_buf(), obtained.lease))
     }
 
     /// Brings an image, in as many attempts as it takes when only time can mend what is wrong.
     async fn obtain(&self, reference: &ImageReference, policy: PullPolicy, secrets: &[PullSecret]) -> Result<ObtainedImage> {
-        let images =
-            self.images.as_ref().ok_or_else(|| Error::internal("the image store is not open").at(reference.to_string()))?;
+        let images = self.images()?;
         let mut backoff = Backoff::new(BackoffPolicy::KUBELET);
         let until = self.patience.map(|patience| Instant::now() + patience);
         loop {
@@ -181,50 +224,37 @@ impl Programs {
         with: A,
         work: impl FnOnce(&Image, &image::ImageStore, A) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let store = self.images.as_ref().map(|images| images.store().clone());
-        let store = store.ok_or_else(|| Error::internal("the image store is not open"))?;
+        let store = self.images()?.store().clone();
         let image = image.clone();
         let done = tokio::task::spawn_blocking(move || work(&image, &store, with)).await;
         done.map_err(|error| Error::internal("reading an image ended early").because(error))?
     }
 }
 
-/// Whether the pods name anything but files.
-fn names_images<'a>(pods: impl Iterator<Item = &'a PodSpec>) -> bool {
-    let is_file = |container: &ContainerSpec| matches!(ImageReference::parse(&container.image, None), Ok(ImageReference::File(_)));
-    let is_image = |volume: &VolumeSpec| matches!(volume.source, VolumeSource::Image { .. });
-    let mut pods = pods;
-    pods.any(|pod| !pod.containers.iter().all(is_file) || pod.volumes.iter().any(is_image))
-}
-
 /// What decides which program a container runs, and who may bring it.
 type Key = (String, Vec<String>, Vec<String>, Vec<String>);
 
 fn key(spec: &PodSpec, container: &ContainerSpec) -> Key {
-    let secrets = spec.pull_secrets.iter().map(|secret| format!("{}/{}", spec.namespace, secret.name)).collect();
-    (container.image.clone(), container.command.clone(), container.args.clone(), secrets)
+    match ImageReference::parse(&container.image, None) {
+        // The file is the program, whatever its arguments.
+        Ok(ImageReference::File(_)) => (container.image.clone(), Vec::new(), Vec::new(), Vec::new()),
+        _ => (container.image.clone(), container.command.clone(), container.args.clone(), secrets(spec)),
+    }
 }
 
-/// Puts what was brought into the pod.
-fn apply(spec: &mut PodSpec, programs: &BTreeMap<Key, Loaded>, volumes: Vec<(String, PathBuf, Lease)>) -> Result<LoadedPod> {
-    let mut pod = LoadedPod { images: Vec::new(), leases: Vec::new() };
-    let keys: Vec<Key> = spec.containers.iter().map(|container| key(spec, container)).collect();
-    for (index, key) in keys.iter().enumerate() {
-        let loaded = programs.get(key).cloned().ok_or_else(|| Error::internal("an image was not loaded"))?;
-        if let (Some(obtained), Some(container)) = (loaded.obtained, spec.containers.get_mut(index)) {
-            obtained.image.configure(container);
-            pod.leases.push(obtained.lease);
-        }
-        if let Some(root) = &loaded.root {
-            spec.mount_image_root(index, root);
-        }
-        pod.images.push(loaded.runs);
-    }
-    for (name, root, lease) in volumes {
-        spec.mount_image_volume(&name, &root)?;
-        pod.leases.push(lease);
-    }
-    Ok(pod)
+fn volume_key(spec: &PodSpec, reference: &str) -> Key {
+    (reference.to_owned(), Vec::new(), Vec::new(), secrets(spec))
+}
+
+fn secrets(spec: &PodSpec) -> Vec<String> {
+    spec.pull_secrets.iter().map(|secret| format!("{}/{}", spec.namespace, secret.name)).collect()
+}
+
+fn image_volumes(spec: &PodSpec) -> impl Iterator<Item = (&VolumeSpec, &str, PullPolicy)> {
+    spec.volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::Image { reference, pull_policy } => Some((volume, reference.as_str(), *pull_policy)),
+        _ => None,
+    })
 }
 
 fn last_part(name: &str) -> String {

@@ -6,9 +6,13 @@ use wasmpod::pod::PublishedPort;
 use wasmpod::pod::spec::{PodSpec, Protocol};
 use wasmpod::{Error, Result};
 
-/// For each pod the ports to publish: with one pod all of them, with several those that a container of it declares.
-pub(super) fn assign<'a>(publish: &[PublishArg], pods: impl Iterator<Item = &'a PodSpec>) -> Result<Vec<Vec<PublishedPort>>> {
-    let pods: Vec<&PodSpec> = pods.collect();
+/// For each workload the ports to publish for its pod: with one workload all of them, with several those that a container of it
+/// declares. `pods` has the first pod of each, and how many there are at once.
+pub(super) fn assign<'a>(
+    publish: &[PublishArg],
+    pods: impl Iterator<Item = (&'a PodSpec, u32)>,
+) -> Result<Vec<Vec<PublishedPort>>> {
+    let (pods, counts): (Vec<&PodSpec>, Vec<u32>) = pods.unzip();
     refuse_repeated(publish)?;
     let mut assigned = vec![Vec::new(); pods.len()];
     for wanted in publish {
@@ -31,6 +35,11 @@ pub(super) fn assign<'a>(publish: &[PublishArg], pods: impl Iterator<Item = &'a 
                 .at(flag(wanted))
                 .hint("declare it in the ports of one container of one pod, or use hostPort in the manifest"));
         };
+        if let Some(count) = counts.get(chosen).filter(|count| **count > 1) {
+            return Err(Error::invalid(format!("{count} pods cannot share a port of the machine"))
+                .at(flag(wanted))
+                .hint("put a Service of type LoadBalancer before them, which publishes its port"));
+        }
         if let Some(ports) = assigned.get_mut(chosen) {
             let host = SocketAddr::new(wanted.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), wanted.host_port);
             ports.push(PublishedPort { host, pod_port: wanted.container_port, protocol: wanted.protocol });

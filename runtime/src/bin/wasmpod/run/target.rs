@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use wasmpod::engine::looks_like_webassembly;
 use wasmpod::image::ImageReference;
 use wasmpod::limits::MANIFEST_BYTES_MAX;
-use wasmpod::manifest::Manifest;
+use wasmpod::manifest::{Manifest, ParseOptions};
 use wasmpod::pod::spec::Protocol;
 use wasmpod::{Error, Result};
 
@@ -28,7 +28,7 @@ pub(super) fn read(args: &RunArgs) -> Result<Target> {
     if path == Path::new("-") {
         let bytes = limited(std::io::stdin().lock(), "standard input")?;
         refuse_arguments(args)?;
-        let manifest = Manifest::from_bytes(&bytes, "standard input")?;
+        let manifest = Manifest::from_bytes_with(&bytes, "standard input", options(args))?;
         return Ok(Target { manifest, base: PathBuf::new(), is_file: false });
     }
     let source = path.display().to_string();
@@ -49,7 +49,11 @@ pub(super) fn read(args: &RunArgs) -> Result<Target> {
     }
     refuse_arguments(args)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Target { manifest: Manifest::from_bytes(&bytes, &source)?, base, is_file: false })
+    Ok(Target { manifest: Manifest::from_bytes_with(&bytes, &source, options(args))?, base, is_file: false })
+}
+
+fn options(args: &RunArgs) -> ParseOptions {
+    ParseOptions { ignore_unknown_kinds: args.ignore_unknown }
 }
 
 /// Reads one byte more than a manifest may have: enough to tell what it is, and for the parser to say that it is too long.
