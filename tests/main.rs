@@ -13,12 +13,14 @@
 mod adversaries;
 mod architecture;
 mod bounded_memory;
+mod conformance;
 mod errors;
 mod exec;
 mod examples;
 mod generated_pages;
 mod guests;
 mod harness;
+mod image_store;
 mod net_differential;
 mod pod_network;
 mod resources;

@@ -31,13 +31,46 @@ async fn started(pod: &TestSandbox) -> Vec<Run> {
     runs
 }
 
-/// The CPU time that a container used while `span` went by, as thousandths of it.
-async fn millicores(runs: &[Run], span: Duration) -> Vec<f64> {
-    let used = |run: &Run| run.container().usage().cpu_ns;
-    let (before, start): (Vec<u64>, _) = (runs.iter().map(used).collect(), Instant::now());
+/// What a container did while a while went by, as thousandths of it.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    used: f64,
+    throttled: f64,
+}
+
+impl Share {
+    /// Whether it wanted to run, was allowed to and did not get its turn: others used the machine.
+    fn is_starved(self) -> bool {
+        self.used + self.throttled < 970.0
+    }
+}
+
+async fn shares(runs: &[Run], span: Duration) -> Vec<Share> {
+    let now = || -> Vec<_> { runs.iter().map(|run| run.container().usage()).collect() };
+    let (before, start) = (now(), Instant::now());
     tokio::time::sleep(span).await;
-    let elapsed = start.elapsed().as_nanos() as f64;
-    runs.iter().zip(before).map(|(run, before)| (used(run) - before) as f64 / elapsed * 1000.0).collect()
+    let (after, elapsed) = (now(), start.elapsed().as_nanos() as f64);
+    let share = |before: u64, after: u64| (after - before) as f64 / elapsed * 1000.0;
+    let pairs = before.iter().zip(&after);
+    pairs.map(|(a, b)| Share { used: share(a.cpu_ns, b.cpu_ns), throttled: share(a.throttled_ns, b.throttled_ns) }).collect()
+}
+
+/// The CPU time that containers used while `span` went by, as thousandths of it.
+async fn millicores(runs: &[Run], span: Duration) -> Vec<f64> {
+    shares(runs, span).await.into_iter().map(|share| share.used).collect()
+}
+
+/// Waits for a second in which the first container used no more than `limit` millicores; says how much it was.
+async fn holds(runs: &[Run], limit: f64) -> f64 {
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        let used = millicores(runs, Duration::from_secs(1)).await[0];
+        if used <= limit * 1.05 {
+            return used;
+        }
+        seen.push(used);
+    }
+    panic!("{seen:?} against {limit}m");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,20 +83,27 @@ async fn four_busy_containers_hold_their_cpu_limits() {
     })
     .await;
     let runs = started(&pod).await;
-    // Whoever else uses the machine takes time that is missing here; nobody ever has more than the limit.
-    let mut closest = [f64::INFINITY; 4];
+    // Whoever else uses the machine takes time that is missing here, and delays the end of a turn, which is paid back a second later.
+    // So the best of several seconds counts; a container that was starved in all of them proves only that it had no more than its limit.
+    let (mut closest, start) = ([None::<f64>; 4], Instant::now());
     for _ in 0..20 {
-        let used = millicores(&runs, Duration::from_secs(1)).await;
-        for ((closest, used), limit) in closest.iter_mut().zip(&used).zip(LIMITS) {
-            let off = (used - limit as f64) / limit as f64;
-            assert!(off <= 0.05, "{used:?} against {LIMITS:?}");
-            *closest = closest.min(off.abs());
+        let seen = shares(&runs, Duration::from_secs(1)).await;
+        for ((closest, share), limit) in closest.iter_mut().zip(&seen).zip(LIMITS) {
+            let off = (share.used / limit as f64 - 1.0).abs();
+            if !share.is_starved() || off <= 0.05 {
+                *closest = Some(closest.unwrap_or(f64::INFINITY).min(off));
+            }
         }
-        if closest.iter().all(|off| *off <= 0.05) {
+        if closest.iter().all(|off| off.is_some_and(|off| off <= 0.05)) {
             break;
         }
     }
-    assert!(closest.iter().all(|off| *off <= 0.05), "{closest:?} off at best");
+    assert!(closest.iter().flatten().all(|off| *off <= 0.05), "{closest:?} off at best");
+    // Since its start none had more than its rate, what it may save up, and a turn.
+    for (run, limit) in runs.iter().zip(LIMITS) {
+        let (used, earned) = (run.container().usage().cpu_ns as f64 / 1e9, start.elapsed().as_secs_f64() * limit as f64 / 1000.0);
+        assert!(used <= earned * 1.05 + 0.05, "{used} s of {earned} s at {limit}m");
+    }
     assert!(runs[0].container().usage().throttled_ns > 0);
     for run in runs {
         run.kill().await;
@@ -80,8 +120,7 @@ async fn all_instances_of_a_container_share_its_cpu_limit() {
     }
     // The instantiations were on the account too.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let used = millicores(&runs, Duration::from_secs(1)).await;
-    assert!(used[0] <= 210.0, "{used:?}");
+    holds(&runs, 200.0).await;
     assert_eq!(runs[0].container().usage(), execs[0].container().usage());
     for run in runs {
         run.kill().await;
@@ -112,8 +151,8 @@ async fn other_limits_hold_at_once() {
     container.set_limits(ContainerLimits { memory_bytes: Some(64 << 20), cpu_millicores: Some(300) });
     assert_eq!(container.usage().memory_limit_bytes, 64 << 20);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let used = millicores(&runs, Duration::from_secs(1)).await;
-    assert!(used[0] > 50.0 && used[0] <= 315.0, "{used:?}");
+    let used = holds(&runs, 300.0).await;
+    assert!(used > 20.0, "{used}: as slow as before");
     let mut exec = pod.exec(0, &["toolbox", "grow", "100"]);
     assert_eq!(exec.exit().await.cause, ExitCause::OutOfMemory);
     for run in runs {
@@ -208,6 +247,30 @@ async fn nobody_may_fill_the_machine_even_without_a_limit() {
     let pod = TestPod::start_adjusted(toolbox(), &manifest, |_| ()).await;
     let outcome = pod.pod.finished().await.unwrap();
     assert_eq!(outcome.message.as_deref(), Some("Container c0 exceeded its local ephemeral storage limit \"1Gi\"."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_pipe_of_the_machine_blocks_only_the_one_who_opens_it() {
+    let folder = toolbox().with("host/file", "text");
+    let pipe = folder.path().join("host/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let manifest = pod(1, &["sleep", "100000000"]).replace("]}}", "], volumes: [{name: host, hostPath: {path: HOST}}]}}");
+    let manifest = manifest.replace("]}]", "], volumeMounts: [{name: host, mountPath: /host}]}]");
+    let manifest = manifest.replace("HOST", folder.path().join("host").to_str().unwrap());
+    let pod = TestSandbox::new(folder, &manifest, |_| ()).await;
+    let mut main = pod.start(0);
+    main.started().await;
+    // More than there are threads for guests.
+    let mut stuck: Vec<Run> = (0..16).map(|_| pod.exec(0, &["toolbox", "echo", "opening", "then", "cat", "/host/pipe"])).collect();
+    for exec in &mut stuck {
+        exec.prints("opening").await;
+    }
+    let mut exec = pod.exec(0, &["toolbox", "cat", "/host/file"]);
+    assert_eq!((exec.exit().await.code, exec.printed().as_str()), (0, "text"));
+    for exec in stuck {
+        exec.kill().await;
+    }
+    main.kill().await;
 }
 
 /// A sink whose host code fails.

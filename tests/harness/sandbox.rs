@@ -5,6 +5,7 @@ use super::pods::{engine, prepare};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 use wasmpod::container::{Container, ContainerEvent, ExecConfig};
 use wasmpod::log::{LogSink, LogWriter, Stream, deliver, pipe};
 use wasmpod::pod::spec::PodSpec;
@@ -30,11 +31,11 @@ impl TestSandbox {
 
     /// Starts a container.
     pub fn start(&self, index: usize) -> Run {
-        let (log, output) = captured();
+        let (log, output, delivered) = captured();
         let (send, events) = unbounded_channel();
         let report = move |event| drop(send.send(event));
         let container = self.sandbox.start(ContainerIndex(index), &self.images[index], &log, report).unwrap();
-        Run { container: Some(container), events, output }
+        Run { container: Some(container), events, output, delivered: Some(delivered) }
     }
 
     /// Runs `command` in a container that runs.
@@ -44,13 +45,13 @@ impl TestSandbox {
 
     /// The same with more than a command.
     pub fn exec_with(&self, index: usize, command: &[&str], adjust: impl FnOnce(&mut ExecConfig)) -> wasmpod::Result<Run> {
-        let (log, output) = captured();
+        let (log, output, delivered) = captured();
         let mut exec = ExecConfig::new(command.iter().map(|&word| word.to_owned()).collect(), &log);
         adjust(&mut exec);
         let (send, events) = unbounded_channel();
         let report = move |event| drop(send.send(event));
         let container = self.sandbox.exec(ContainerIndex(index), &self.images[index], exec, report)?;
-        Ok(Run { container: Some(container), events, output })
+        Ok(Run { container: Some(container), events, output, delivered: Some(delivered) })
     }
 }
 
@@ -59,6 +60,8 @@ pub struct Run {
     container: Option<Container>,
     events: UnboundedReceiver<ContainerEvent>,
     output: Arc<Mutex<Vec<u8>>>,
+    /// Ends when all output is there.
+    delivered: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Run {
@@ -93,12 +96,15 @@ impl Run {
         assert!(matches!(self.event().await, ContainerEvent::Started));
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended and everything that it printed is there.
     pub async fn exit(&mut self) -> ContainerExit {
         loop {
             match self.event().await {
                 ContainerEvent::Started => {}
-                ContainerEvent::Exited(exit) => return exit,
+                ContainerEvent::Exited(exit) => {
+                    self.delivered.take().unwrap().await.unwrap().unwrap();
+                    return exit;
+                }
                 ContainerEvent::StartFailed(error) => panic!("{}", error.chain()),
             }
         }
@@ -128,12 +134,12 @@ pub fn live_instances() -> u64 {
     engine().live_instances()
 }
 
-fn captured() -> (LogWriter, Arc<Mutex<Vec<u8>>>) {
+fn captured() -> (LogWriter, Arc<Mutex<Vec<u8>>>, JoinHandle<std::io::Result<()>>) {
     let (log, reader) = pipe();
     let output = Arc::default();
     let mut sink = Text(Arc::clone(&output));
-    tokio::spawn(async move { deliver(reader, &mut sink).await });
-    (log, output)
+    let delivered = tokio::spawn(async move { deliver(reader, &mut sink).await });
+    (log, output, delivered)
 }
 
 struct Text(Arc<Mutex<Vec<u8>>>);

@@ -229,8 +229,12 @@ impl Sandbox {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives everything back: the machine's ports, the network, the volumes.
-    pub(super) async fn release(self) -> Result<()> {
+    /// Gives everything back: the machine's ports, the network, the volumes. No container may run any more, and no
+    /// [`measure`](Self::measure) be under way.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub async fn release(self) -> Result<()> {
         let Self { volumes, published, network, directory, .. } = self;
         drop((published, network));
         let remove = move || {

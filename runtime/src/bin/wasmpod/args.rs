@@ -1,6 +1,7 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
 mod image;
+mod registry;
 
 use crate::shim::ShimArgs;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -13,6 +14,7 @@ use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
 pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
+pub(crate) use registry::{LoginArgs, LogoutArgs, PullArg, PullArgs, PushArgs, RegistryArgs, ResultFormat};
 
 /// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
 #[derive(Debug, Parser)]
@@ -52,6 +54,14 @@ pub(crate) enum Verb {
     Load(LoadArgs),
     /// Give an image one more name.
     Tag(TagArgs),
+    /// Bring images here from their registries, verified, and compile them.
+    Pull(PullArgs),
+    /// Upload an image, or a WebAssembly file as a CNCF Wasm artifact, to a registry.
+    Push(PushArgs),
+    /// Keep a credential for a registry, once the registry has accepted it, where podman and docker keep theirs.
+    Login(LoginArgs),
+    /// Forget the credential for a registry.
+    Logout(LogoutArgs),
     /// Run pods under containerd and Kubernetes.
     Shim(ShimArgs),
 }
@@ -59,9 +69,10 @@ pub(crate) enum Verb {
 /// The flags of `wasmpod run`.
 #[derive(Debug, Parser)]
 pub(crate) struct RunArgs {
-    /// A manifest (YAML or JSON), `-` for one from standard input, or a .wasm or .wat file; told apart by their bytes.
+    /// A manifest (YAML or JSON), `-` for one from standard input, a .wasm or .wat file, or an image: of a registry, oci:DIR[:TAG] or
+    /// oci-archive:FILE[:TAG].
     pub(crate) target: PathBuf,
-    /// Arguments for the WebAssembly file; a manifest has its own.
+    /// Arguments for the WebAssembly file or image; a manifest has its own.
     #[arg(last = true)]
     pub(crate) args: Vec<String>,
     /// Publish a port of the pod on this machine: [IP:]HOST:CONTAINER[/udp].
@@ -92,6 +103,14 @@ pub(crate) struct RunArgs {
     /// At the end, print the Pod objects with their status on stdout; what the containers print goes to stderr then.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
+    /// When registries are asked for images, whatever the manifest says.
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Registries")]
+    pub(crate) pull: Option<PullArg>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Show on stderr what happens to the pods, one event a line: the pod's age, type, reason, object, message.
+    #[arg(long)]
+    pub(crate) events: bool,
     /// Where compiled artifacts are kept.
     #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

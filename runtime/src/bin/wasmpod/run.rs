@@ -4,9 +4,10 @@
 //!   target ──read──▶ Manifest ──lower──▶ pods ──prepare──▶ programs, networks, volumes ──start──▶ Pods ──wait──▶ exit status
 //! ```
 
+mod events;
 mod output;
 mod prepare;
-mod progress;
+mod programs;
 mod publish;
 mod signals;
 mod target;
@@ -18,9 +19,12 @@ use output::TerminalOutput;
 use prepare::Prepared;
 use signals::Signals;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use wasmpod::image::Lease;
+use tokio::task::JoinSet;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::state::Outcome;
 use wasmpod::pod::{Pod, PodConfig};
@@ -32,40 +36,42 @@ const EXIT_TIMEOUT: u8 = 124;
 const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs everything in `args.target` to its end.
-pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
-    let status = runtime.block_on(foreground(args));
+    let status = runtime.block_on(foreground(args, root));
     // A thread that still reads standard input for a guest has nobody left to read for.
     runtime.shutdown_background();
     status
 }
 
-async fn foreground(args: &RunArgs) -> Result<ExitCode> {
+async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     // Reading may wait for a terminal or a pipe, on this very thread: until then signals end the program by themselves.
     let target = target::read(args)?;
     let mut signals = Signals::listen()?;
     let prepared = tokio::select! {
         biased;
         status = signals.next() => return Ok(ExitCode::from(status)),
-        prepared = prepare::pods(args, target) => prepared?,
+        prepared = prepare::pods(args, target, root) => prepared?,
     };
     let destination = if args.output.is_some() { Destination::Stderr } else { Destination::Apart };
     let printer = Printer::start(destination).map_err(|error| Error::io("cannot start the output thread", error))?;
     let printer = Arc::new(printer);
     let pods = start(prepared, &printer, destination, args.restart_backoff_initial)?;
+    let shown = events::show(pods.iter().map(|running| &running.pod), args.events);
     let stopped_with = wait(&pods, &mut signals, args.timeout, &printer).await;
     // A guest may hang in the host, and the terminal may be stopped: one more signal always ends the program.
     tokio::select! {
         biased;
         status = signals.next() => Ok(ExitCode::from(status)),
-        status = finish(pods, printer, args.output, stopped_with) => status,
+        status = finish(pods, shown, printer, args.output, stopped_with) => status,
     }
 }
 
 /// Collects what became of the pods, waits until their output is shown, and says what the shell will see.
 async fn finish(
     pods: Vec<Running>,
+    shown: JoinSet<()>,
     printer: Arc<Printer>,
     output: Option<OutputFormat>,
     stopped_with: Option<u8>,
@@ -74,6 +80,7 @@ async fn finish(
     for running in &pods {
         outcomes.push(running.pod.finished().await?);
     }
+    shown.join_all().await;
     let objects: Vec<_> = pods.iter().map(Running::object).collect();
     drop(pods);
     if let Some(printer) = Arc::into_inner(printer) {
@@ -94,6 +101,8 @@ async fn finish(
 struct Running {
     pod: Pod,
     object: k8s_openapi::api::core::v1::Pod,
+    /// Keep its images in the store.
+    _leases: Vec<Lease>,
 }
 
 impl Running {
@@ -118,12 +127,12 @@ fn start(
         .collect();
     let mut prefixes = prefixes(&labels, destination).into_iter();
     let mut labels = labels.into_iter();
-    let start = |Prepared { object, sandbox, images }: Prepared| {
+    let start = |Prepared { object, sandbox, images, leases }: Prepared| {
         let (names, prefixes) = (labels.by_ref().take(images.len()).collect(), prefixes.by_ref().take(images.len()).collect());
         let output = Arc::new(TerminalOutput::new(Arc::clone(printer), names, prefixes));
         let backoff = BackoffPolicy::KUBELET.with_initial(backoff_initial);
         let host_ips = prepare::host_ips();
-        Ok(Running { pod: Pod::start(PodConfig { sandbox, images, backoff, output, host_ips })?, object })
+        Ok(Running { pod: Pod::start(PodConfig { sandbox, images, backoff, output, host_ips })?, object, _leases: leases })
     };
     prepared.into_iter().map(start).collect()
 }

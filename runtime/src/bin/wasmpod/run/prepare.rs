@@ -3,19 +3,19 @@
 //! All that can be wrong with what the user gave is found here, before anything runs: images that are missing or no WebAssembly,
 //! imports that nobody provides, ports in use, volumes that are not there.
 
+use super::programs::{LoadedPod, Programs};
+use super::publish;
 use super::target::Target;
-use super::{progress, publish};
 use crate::args::{EnvArg, RunArgs, VolumeArg};
-use crate::{environment, report};
-use futures::future::try_join_all;
+use crate::engine::engine;
+use crate::progress::Progress;
+use crate::{environment, image_store, report};
 use k8s_openapi::api::core::v1;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::Path;
 use uuid::Uuid;
-use wasmpod::container::Program;
-use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
-use wasmpod::image::{self, ImageReference};
+use wasmpod::image::Lease;
 use wasmpod::manifest::{LowerContext, LoweredPod};
 use wasmpod::net::{AddressPool, PodAddresses};
 use wasmpod::pod::spec::{HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
@@ -35,30 +35,34 @@ pub(super) struct Prepared {
     pub(super) sandbox: Sandbox,
     /// What its containers run, in their order.
     pub(super) images: Vec<ContainerImage>,
+    /// What keeps the images in the store while the pod may start containers.
+    pub(super) leases: Vec<Lease>,
 }
 
 /// Makes all pods of the target ready.
-pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>> {
+pub(super) async fn pods(args: &RunArgs, target: Target, root: Option<&Path>) -> Result<Vec<Prepared>> {
     target.manifest.check_pod_security(args.pod_security)?;
     let pool = AddressPool::new();
     let addresses: Vec<PodAddresses> = target.manifest.pods().map(|_| pool.take()).collect::<Result<_>>()?;
-    let lowered = lower(&target, args, &addresses)?;
+    let mut lowered = lower(&target, args, &addresses)?;
     for warning in lowered.iter().flat_map(|pod| &pod.warnings) {
         report::warn(&warning.to_string());
     }
-    let engine = engine(args)?;
-    let mut programs = Programs { engine: engine.clone(), base: target.base, is_file: target.is_file, ready: BTreeMap::new() };
-    programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
-    let manifest = &target.manifest;
+    let progress = Progress::new();
+    let engine = engine(args.cache_dir.clone(), &progress)?;
+    let programs = Programs::new(args, root, &engine, &target, lowered.iter().map(|pod| &pod.spec), &progress)?;
+    let loaded = programs.load(lowered.iter_mut().map(|pod| &mut pod.spec)).await?;
+    let mut loaded = loaded.into_iter();
     let mut publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec))?.into_iter();
+    let manifest = &target.manifest;
     let mut prepared = Vec::with_capacity(lowered.len());
     for (index, (pod, addresses)) in lowered.into_iter().zip(addresses).enumerate() {
-        let images = programs.of(&pod.spec)?;
+        let LoadedPod { images, leases } = loaded.next().ok_or_else(|| Error::internal("a pod was not loaded"))?;
         let config = SandboxConfig {
             engine: engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
-            claims_dir: environment::data_dir().map(|dir| dir.join("wasmpod/volumes")),
+            claims_dir: image_store::root(root).ok().map(|root| root.join("volumes")),
             image_volumes: BTreeMap::new(),
             publish: publish.next().unwrap_or_default(),
             stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
@@ -74,7 +78,7 @@ pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>
         for chosen in sandbox.published().iter().filter(|_| args.publish.iter().any(|publish| publish.host_port == 0)) {
             report::note(&format!("published on {}", chosen.address()));
         }
-        prepared.push(Prepared { object: pod.pod, sandbox, images });
+        prepared.push(Prepared { object: pod.pod, sandbox, images, leases });
     }
     Ok(prepared)
 }
@@ -129,71 +133,4 @@ fn add_volume(spec: &mut PodSpec, volume: &VolumeArg, name: String) -> Result<()
     }
     spec.volumes.push(VolumeSpec { name, source: VolumeSource::HostPath { path, kind: HostPathType::Directory } });
     Ok(())
-}
-
-fn engine(args: &RunArgs) -> Result<Engine> {
-    let cache_dir = args.cache_dir.clone().or_else(|| Some(environment::cache_dir()?.join("wasmpod")));
-    let cache_dir = cache_dir.ok_or_else(|| {
-        Error::invalid("there is no directory for compiled artifacts: neither HOME nor XDG_CACHE_HOME is set")
-            .hint("give one by --cache-dir")
-    })?;
-    Engine::new(EngineConfig {
-        mode: EngineMode::Run,
-        cache_dir,
-        compiler: compiler()?,
-        compile_limits: CompileLimits::STANDARD,
-        on_compile: Some(progress::observer()),
-        guest_threads: None,
-    })
-}
-
-/// The compiler installed beside this program; a program that carries a compiler is its own where there is none.
-fn compiler() -> Result<Compiler> {
-    let program = environment::program().ok_or_else(|| Error::internal("cannot tell where this program is"))?;
-    let beside = Compiler::beside(&program);
-    let is_installed = matches!(&beside, Compiler::Program(path) if path.exists());
-    Ok(if cfg!(feature = "compiler") && !is_installed { Compiler::Program(program) } else { beside })
-}
-
-/// The programs of all pods, each image loaded once.
-struct Programs {
-    engine: Engine,
-    base: PathBuf,
-    /// A single file is what the user named: no need to say in which container of which pod it is.
-    is_file: bool,
-    ready: BTreeMap<String, ContainerImage>,
-}
-
-impl Programs {
-    /// Loads what the pods name, compiling several at a time where the cache has them not.
-    async fn load<'a>(&mut self, specs: impl Iterator<Item = &'a PodSpec>) -> Result<()> {
-        let containers = specs.flat_map(|spec| spec.containers.iter().map(move |container| (spec, container)));
-        let mut wanted: BTreeMap<&str, String> = BTreeMap::new();
-        for (spec, container) in containers {
-            wanted.entry(&container.image).or_insert_with(|| format!("container {} of pod {}", container.name, spec.name));
-        }
-        let this = &*self;
-        let loaded = try_join_all(wanted.into_iter().map(|(image, user)| async move {
-            let within = |error: Error| if this.is_file { error } else { error.within(&user) };
-            this.load_one(image).await.map(|loaded| (image.to_owned(), loaded)).map_err(within)
-        }));
-        let loaded = loaded.await?;
-        self.ready.extend(loaded);
-        Ok(())
-    }
-
-    async fn load_one(&self, image: &str) -> Result<ContainerImage> {
-        let reference = ImageReference::parse(image, Some(&self.base))?;
-        let contents = image::load(&reference)?;
-        let artifact = self.engine.load(image, contents.bytes).await?;
-        let program = Program::link(&artifact).map_err(|error| error.at(image))?;
-        let entrypoint = contents.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(ContainerImage { program, id: format!("sha256:{}", contents.digest), entrypoint })
-    }
-
-    /// What the containers of `spec` run, in their order.
-    fn of(&self, spec: &PodSpec) -> Result<Vec<ContainerImage>> {
-        let lost = || Error::internal("an image was not loaded");
-        spec.containers.iter().map(|container| self.ready.get(&container.image).cloned().ok_or_else(lost)).collect()
-    }
 }
