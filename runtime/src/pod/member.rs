@@ -130,7 +130,10 @@ impl Member {
             group: Arc::clone(&group),
             _volumes: volumes,
         };
-        Ok(Self { config: ContainerConfig { program, wasi, files, ports: ports.into_iter().collect(), group, termination: None }, shared })
+        Ok(Self {
+            config: ContainerConfig { program, wasi, files, ports: ports.into_iter().collect(), group, termination: None },
+            shared,
+        })
     }
 
     /// Starts it. `report` is called on the guest threads and must not block.
