@@ -3,14 +3,17 @@
 //!
 //! Needs root, containerd and runc. `cargo bench -p containerd-shim-wasmpod --bench containers`
 #![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
+    dead_code,
     missing_docs,
-    unused_crate_dependencies,
-    reason = "a benchmark"
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up has no result, and it shares the harness of the tests"
 )]
-#![allow(dead_code, reason = "it shares the harness of the tests")]
 
 #[path = "../tests/containerd/harness.rs"]
 mod harness;

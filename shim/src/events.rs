@@ -79,10 +79,10 @@ impl Events {
         self.send(topics::TASK_RESUMED_EVENT_TOPIC, &TaskResumed { container_id, ..TaskResumed::default() });
     }
 
-    pub(crate) fn deleted(&self, container: &str, exec: &str, pid: u32, ended: Ended) {
+    pub(crate) fn deleted(&self, container: &str, pid: u32, ended: Ended) {
         let event = TaskDelete {
             container_id: container.to_owned(),
-            id: process_id(container, exec),
+            id: container.to_owned(),
             pid,
             exit_status: ended.code,
             exited_at: MessageField::some(ended.at.into()),

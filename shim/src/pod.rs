@@ -188,8 +188,11 @@ impl Pod {
         } else {
             task.remove_exec(exec);
         }
-        if let Status::Stopped(ended) = ended {
-            self.events.deleted(id, exec, Self::pid(), ended);
+        // As other runtimes have it, nobody is told of a process of `exec` that is deleted.
+        if exec.is_empty()
+            && let Status::Stopped(ended) = ended
+        {
+            self.events.deleted(id, Self::pid(), ended);
         }
         Ok(process)
     }

@@ -9,9 +9,10 @@ use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimi
 use crate::engine::Engine;
 use crate::log::OutputSink;
 use crate::net::PodNet;
-use crate::volume::{ContainerFiles, PodVolumes};
+use crate::volume::{ContainerFiles, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,10 +95,12 @@ impl Member {
     pub fn new(config: MemberConfig) -> Result<Self> {
         let MemberConfig { name, program, args, env, working_dir, root, read_only, state_dir, .. } = config;
         let source = VolumeSource::HostPath { path: root, kind: HostPathType::Directory };
-        let volumes = PodVolumes::prepare(&[VolumeSpec { name: ROOT.to_owned(), source }], &state_dir)?;
+        let places = VolumePlaces { state_dir: &state_dir, claims_dir: None, images: &BTreeMap::new() };
+        let volumes = PodVolumes::prepare(&[VolumeSpec { name: ROOT.to_owned(), source }], &places)?;
         let mount = VolumeMount { volume: ROOT.to_owned(), mount_path: "/".to_owned(), read_only, sub_path: None };
         let files = Arc::new(ContainerFiles::prepare(&volumes, &[mount])?);
-        let group = ControlGroup::new(config.limits);
+        // The root file system is the snapshotter's to measure, and its owner leaves the termination message.
+        let group = ControlGroup::new(config.limits, Box::new(|| ()));
         let wasi = WasiConfig {
             args,
             env: env.clone(),
@@ -127,7 +130,10 @@ impl Member {
             group: Arc::clone(&group),
             _volumes: volumes,
         };
-        Ok(Self { config: ContainerConfig { program, wasi, files, ports: ports.into_iter().collect(), group }, shared })
+        Ok(Self {
+            config: ContainerConfig { program, wasi, files, ports: ports.into_iter().collect(), group, termination: None },
+            shared,
+        })
     }
 
     /// Starts it. `report` is called on the guest threads and must not block.

@@ -10,13 +10,22 @@ const CAT: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
   (func (export "_start")
+    (local $at i32)
+    (local $left i32)
     (loop $again
       (i32.store (i32.const 0) (i32.const 64))
       (i32.store (i32.const 4) (i32.const 1024))
       (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then (return)))
-      (if (i32.eqz (i32.load (i32.const 8))) (then (return)))
-      (i32.store (i32.const 4) (i32.load (i32.const 8)))
-      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (local.set $at (i32.const 64))
+      (local.set $left (i32.load (i32.const 8)))
+      (if (i32.eqz (local.get $left)) (then (return)))
+      (loop $rest
+        (i32.store (i32.const 0) (local.get $at))
+        (i32.store (i32.const 4) (local.get $left))
+        (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then (return)))
+        (local.set $at (i32.add (local.get $at) (i32.load (i32.const 8))))
+        (local.set $left (i32.sub (local.get $left) (i32.load (i32.const 8))))
+        (br_if $rest (local.get $left)))
       (br $again))))"#;
 
 const GUESTS: &str = "localhost/guests:1";
@@ -188,7 +197,7 @@ fn events_tell_of_all_that_happens() {
     let text = reader.join().unwrap();
     let topics: Vec<&str> =
         text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("/tasks/"))).collect();
-    let expected = "/tasks/create /tasks/start /tasks/exec-added /tasks/exec-started /tasks/exit /tasks/delete /tasks/paused \
+    let expected = "/tasks/create /tasks/start /tasks/exec-added /tasks/exec-started /tasks/exit /tasks/paused \
                     /tasks/resumed /tasks/exit /tasks/delete /tasks/create /tasks/start /tasks/oom /tasks/exit /tasks/delete";
     assert_eq!(topics.join(" "), expected, "{text}");
 }

@@ -187,7 +187,10 @@ impl Containerd {
         eventually("the task stops", || self.status(id).is_none_or(|status| status == "STOPPED"));
         let said = self.ctr(&["task", "delete", id]);
         self.ctr(&["container", "rm", id]).ok();
-        said.code
+        // ctr 1.6 ends with 0 and tells the status in a warning.
+        let told =
+            said.stderr.split_once("exit code ").map(|(_, rest)| rest.trim_matches(|c: char| !c.is_ascii_digit()).to_owned());
+        told.and_then(|code| code.parse().ok()).unwrap_or(said.code)
     }
 
     /// The servers of this containerd.

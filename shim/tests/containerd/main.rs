@@ -3,7 +3,16 @@
 //!
 //! They need root, `containerd`, `ctr` and `runc`, and for Kubernetes' side the CNI plugins. Where these are missing the tests are
 //! skipped, unless `WASMPOD_TEST_CONTAINERD` is set: then that is a failure.
-#![allow(clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod compiling;
 mod ctr;
