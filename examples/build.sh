@@ -21,6 +21,7 @@ udp              wasm32-wasip2  receiver sender
 retry            wasm32-wasip1  retry
 five             wasm32-wasip2  five
 preview1-server  wasm32-wasip1  shouter caller
+services         wasm32-wasip2  toolbox
 ../tests/guests/intruder  wasm32-wasip1  intruder-p1
 ../tests/guests/intruder  wasm32-wasip2  intruder-p2
 ../tests/guests/caller  wasm32-wasip2  caller

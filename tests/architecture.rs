@@ -49,6 +49,9 @@ const CRATES: &[(&str, &[&str])] = &[
             "image",
         ],
     ),
+    ("tar", &["image"]),
+    ("flate2", &["image"]),
+    ("ruzstd", &["image"]),
 ];
 
 #[test]

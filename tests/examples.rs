@@ -1,6 +1,6 @@
 //! Every example runs as its page says.
 
-use crate::harness::{Finished, Folder, example};
+use crate::harness::{Finished, Folder, example, interrupt};
 
 /// Runs an example with further arguments; it has to succeed.
 fn run(name: &str, args: &[&str]) -> Finished {
@@ -50,6 +50,28 @@ fn retry() {
 #[test]
 fn preview1_server() {
     insta::assert_debug_snapshot!(sorted(&run("preview1-server", &[]).stdout));
+}
+
+/// The Deployment runs until it is stopped; the Job's pod has been answered twice by each of its pods.
+#[test]
+fn services() {
+    let folder = Folder::new();
+    let manifest = example("services").join("pod.yaml");
+    let mut child = folder.start(&[manifest.to_str().unwrap(), "--prefix", "always"]);
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut answers = std::collections::BTreeMap::<String, usize>::new();
+    loop {
+        let mut line = String::new();
+        assert!(std::io::BufRead::read_line(&mut stdout, &mut line).unwrap() > 0, "ended early: {answers:?}");
+        match line.split_once("/visitor").and_then(|(_, rest)| rest.split_once("| ")) {
+            Some((_, "done\n")) => break,
+            Some((_, pod)) => *answers.entry(pod.to_owned()).or_default() += 1,
+            None => {}
+        }
+    }
+    assert_eq!(answers.values().collect::<Vec<_>>(), [&2, &2, &2], "{answers:?}");
+    interrupt(&child);
+    drop(stdout);
 }
 
 /// A program of somebody else: fetched from a package registry, so only where its script has been run.

@@ -104,6 +104,29 @@ pub fn floods(times: u32, length: u32) -> String {
     ))
 }
 
+/// Waits for ever when it is called without arguments; with one it ends well, with more it says "ill" and ends with 3.
+pub fn waits_or_answers() -> String {
+    r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+        (memory (export "memory") 1)
+        ;; 64: a subscription to the monotonic clock, in an hour
+        (data (i32.const 128) "ill\n")
+        (func (export "_start")
+          (drop (call $args_sizes_get (i32.const 0) (i32.const 4)))
+          (if (i32.eq (i32.load (i32.const 0)) (i32.const 2)) (then (call $proc_exit (i32.const 0))))
+          (if (i32.gt_u (i32.load (i32.const 0)) (i32.const 2)) (then
+            (i32.store (i32.const 0) (i32.const 128)) (i32.store (i32.const 4) (i32.const 4))
+            (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (call $proc_exit (i32.const 3))))
+          (i32.store (i32.const 80) (i32.const 1))
+          (i64.store (i32.const 88) (i64.const 3600000000000))
+          (drop (call $poll_oneoff (i32.const 64) (i32.const 256) (i32.const 1) (i32.const 8)))))"#
+        .to_owned()
+}
+
 /// Has no `_start`, only `_initialize`.
 pub fn reactor() -> String {
     module(r#"(func (export "_initialize"))"#)

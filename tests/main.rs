@@ -13,17 +13,21 @@
 mod adversaries;
 mod architecture;
 mod bounded_memory;
+mod conformance;
 mod errors;
 mod exec;
 mod examples;
 mod generated_pages;
 mod guests;
 mod harness;
+mod image_store;
+mod kubernetes_docs;
 mod net_differential;
 mod pod_network;
 mod resources;
 mod run_command;
 mod stopping;
+mod workloads;
 mod termination_message;
 mod supply_chain;
 

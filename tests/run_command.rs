@@ -189,6 +189,28 @@ fn restarts_back_off_and_are_counted() {
 }
 
 #[test]
+fn restarts_are_told_with_their_reason_and_their_pause() {
+    let folder = Folder::new().with("pod.yaml", pod("Always", &[("flaky", "one.wat", "")])).with("one.wat", guests::exits(1));
+    let finished = folder.run(&["pod.yaml", "--restart-backoff-initial", "10s", "--timeout", "500ms"]);
+    let first = "warning: container flaky of pod test: Error, exit code 1; starting it again";
+    assert!(finished.stderr.contains(first), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&format!("{first} in 10s")), "{}", finished.stderr);
+}
+
+#[test]
+fn events_are_shown_one_a_line() {
+    let folder = Folder::new().with("pod.yaml", pod("Always", &[("flaky", "one.wat", "")])).with("one.wat", guests::exits(1));
+    let finished = folder.run(&["pod.yaml", "--events", "--restart-backoff-initial", "10s", "--timeout", "500ms"]);
+    for event in [
+        "Normal   Created              pod/test/flaky  Container created",
+        "Normal   Started              pod/test/flaky  Container started",
+        "Warning  BackOff              pod/test/flaky  Back-off restarting failed container flaky in pod test_default(",
+    ] {
+        assert!(finished.stderr.contains(event), "{event}:\n{}", finished.stderr);
+    }
+}
+
+#[test]
 fn the_final_object_is_the_pod_with_its_status() {
     let folder =
         Folder::new().with("pod.yaml", pod("Never", &[("one", "out.wat", "")])).with("out.wat", guests::writes(1, "log\n", 0));

@@ -7,6 +7,8 @@ use bytes::Bytes;
 /// What WebAssembly is, imports and exports. Only the names of the outermost module or component, nothing is compiled or validated.
 #[derive(Debug)]
 pub struct Description {
+    /// Its binary form.
+    pub wasm: Bytes,
     /// Whether it is a component; a core module otherwise.
     pub component: bool,
     /// What it is built for, when it can be run here.
@@ -55,12 +57,13 @@ impl Target {
 pub fn describe(bytes: &Bytes) -> Result<Description> {
     let wasm = binary_form(bytes.clone())?;
     let names = read_names(&wasm).map_err(|error| Error::invalid("this is damaged or unsupported WebAssembly").because(error))?;
-    let target = detect(wasm).map(|detected| match detected.kind {
+    let target = detect(wasm.clone()).map(|detected| match detected.kind {
         Kind::Core => Target::Preview1,
         Kind::Command => Target::Command,
         Kind::Proxy => Target::Proxy,
     });
     Ok(Description {
+        wasm,
         component: names.component,
         target,
         imports: names.imports.into_iter().collect(),

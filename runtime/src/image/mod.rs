@@ -13,11 +13,15 @@
 //!
 //! Nothing here looks into WebAssembly beyond its first bytes: what the program is (module, component) is for the engine to find out.
 
+mod apply;
 pub mod archive;
 mod descriptor;
 mod digest;
 pub mod format;
+mod pull;
+mod push;
 mod reference;
+pub mod registry;
 mod registry_reference;
 mod source;
 pub mod store;
@@ -26,6 +30,8 @@ pub mod unpack;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::Digest;
 pub use format::{Contents, Image, ImageConfig, ImageModule};
+pub use pull::{Images, ObtainedImage, PullObserver};
+pub use push::{ArtifactInterface, PushObserver};
 pub use reference::ImageReference;
 pub use registry_reference::RegistryReference;
 pub use source::{ImageContents, load};

@@ -57,22 +57,44 @@ pub enum Protocol {
     Udp,
 }
 
-/// The virtual addresses of one pod, its own until dropped.
+/// The addresses of one pod: virtual ones, its own until dropped, or those that it has in a network namespace of its own.
 #[derive(Debug)]
 pub struct PodAddresses {
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+    /// Whether others than this process know them.
+    in_namespace: bool,
     number: u16,
     pool: AddressPool,
 }
 
 impl PodAddresses {
-    /// `10.88.x.y`.
-    pub fn ipv4(&self) -> Ipv4Addr {
-        ipv4_of(self.number)
+    /// The addresses that the pod has in its network namespace. For a family without one, a virtual address stands in, which nobody
+    /// outside can reach.
+    ///
+    /// # Errors
+    /// None that can happen: the virtual addresses come from a pool of their own.
+    pub fn of_namespace(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> crate::Result<Self> {
+        let mut addresses = AddressPool::new().take()?;
+        addresses.ipv4 = ipv4.unwrap_or(addresses.ipv4);
+        addresses.ipv6 = ipv6.unwrap_or(addresses.ipv6);
+        addresses.in_namespace = true;
+        Ok(addresses)
     }
 
-    /// `fd77:6173:6d70:6f64::xxyy`: a unique local address.
+    /// The IPv4 address; of the pool: `10.88.x.y`.
+    pub fn ipv4(&self) -> Ipv4Addr {
+        self.ipv4
+    }
+
+    /// The IPv6 address; of the pool: `fd77:6173:6d70:6f64::xxyy`, a unique local address.
     pub fn ipv6(&self) -> Ipv6Addr {
-        ipv6_of(self.number)
+        self.ipv6
+    }
+
+    /// Whether `ip` is one of the pool's, which mean nothing outside this process. In a network namespace they may be anybody's.
+    pub(super) fn is_virtual(&self, ip: IpAddr) -> bool {
+        !self.in_namespace && AddressPool::is_virtual(ip)
     }
 
     /// Tells the pod from every other of its pool.
@@ -139,7 +161,7 @@ impl AddressPool {
     /// When 65,533 pods hold all of them.
     pub fn take(&self) -> crate::Result<PodAddresses> {
         let number = self.lock().take_number()?;
-        Ok(PodAddresses { number, pool: self.clone() })
+        Ok(PodAddresses { ipv4: ipv4_of(number), ipv6: ipv6_of(number), number, in_namespace: false, pool: self.clone() })
     }
 
     /// What a pod sees as the peer of a connection that came from outside over the other family.
@@ -281,6 +303,14 @@ mod tests {
         let pool = AddressPool::new();
         pool.lock().taken.extend(AddressPool::NUMBERS);
         assert_eq!(pool.take().unwrap_err().kind(), crate::ErrorKind::Limit);
+    }
+
+    #[test]
+    fn a_pod_in_a_namespace_has_the_addresses_that_it_has_there() {
+        let pod = PodAddresses::of_namespace(Some(Ipv4Addr::new(10, 88, 0, 7)), None).unwrap();
+        assert!(pod.contains("10.88.0.7".parse().unwrap()) && pod.contains("127.0.0.1".parse().unwrap()));
+        assert!(!pod.contains("10.88.0.2".parse().unwrap()));
+        assert!(!pod.is_virtual("10.88.0.2".parse().unwrap()), "another pod of the cluster, not of this process");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::listener::Connect;
 use super::outbox::OutsideChannel;
-use super::{NetError, Protocol, TcpStream};
+use super::{NetError, PodNet, Protocol, TcpStream};
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +16,9 @@ use std::task::{Context, Poll};
 
 /// The answer of a name lookup that is still under way.
 pub type LookupFuture = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, NetError>> + Send>>;
+
+/// What keeps a socket of the pod reachable from outside; dropped with the socket.
+pub type Exposure = Box<dyn std::any::Any + Send + Sync>;
 
 /// The way out of a pod.
 pub trait Gateway: Send + Sync + fmt::Debug {
@@ -30,6 +33,16 @@ pub trait Gateway: Send + Sync + fmt::Debug {
 
     /// Looks up a name that the pod itself does not know. `name` is a valid host name in lower case without a trailing dot.
     fn resolve(&self, name: &str) -> LookupFuture;
+
+    /// A socket of `net` is about to listen (TCP) or receive (UDP) at `local`, the wildcard or the pod's address. A gateway through
+    /// which others reach the pod under its own address answers with what keeps that socket reachable. Must not block.
+    ///
+    /// # Errors
+    /// What the guest sees: `AddressInUse`, `AccessDenied`.
+    fn expose(&self, net: &PodNet, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
+        let _ = (net, protocol, local);
+        Ok(None)
+    }
 }
 
 /// One connection that a guest wants to the outside.

@@ -7,8 +7,9 @@
 
 use super::stream::{EndConfig, TcpStream};
 use super::waiters::Waiters;
-use super::{NetError, TcpOptions};
+use super::{Exposure, NetError, TcpOptions};
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -89,9 +90,16 @@ struct Incoming {
 }
 
 /// The backlog of one listening socket.
-#[derive(Debug)]
 pub(super) struct Listener {
     state: Mutex<Backlog>,
+    /// What leads here from outside, until it is closed.
+    exposure: Mutex<Option<Exposure>>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -107,9 +115,9 @@ struct Backlog {
 }
 
 impl Listener {
-    pub(super) fn new(limit: usize, options: TcpOptions) -> Arc<Self> {
+    pub(super) fn new(limit: usize, options: TcpOptions, exposure: Option<Exposure>) -> Arc<Self> {
         let backlog = Backlog { waiting: VecDeque::new(), limit, options, closed: false, waiters: Waiters::default() };
-        Arc::new(Self { state: Mutex::new(backlog) })
+        Arc::new(Self { state: Mutex::new(backlog), exposure: Mutex::new(exposure) })
     }
 
     /// Queues a connection from `opener` to the address `local` of this listener, which the opener knows as `shown`. It is established at once when the backlog has room,
@@ -180,6 +188,8 @@ impl Listener {
 
     /// Resets what is established, refuses what is under way, takes no more.
     pub(super) fn close(&self) {
+        let exposure = self.exposure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(exposure);
         let mut backlog = self.lock();
         backlog.closed = true;
         let waiting = std::mem::take(&mut backlog.waiting);

@@ -70,7 +70,7 @@ pub use cluster::{Cluster, ClusterMember, ClusterPod, HOST_NAME, NamedPort};
 pub use container::ContainerNet;
 pub use egress_list::EgressList;
 pub use error::NetError;
-pub use gateway::{Dial, Gateway, LookupFuture};
+pub use gateway::{Dial, Exposure, Gateway, LookupFuture};
 pub use names::{HostAlias, Lookup};
 pub use options::{TcpOptions, UdpOptions};
 pub use outbox::OutsideChannel;
@@ -238,7 +238,7 @@ impl PodNet {
         if self.0.addresses.contains(remote.ip()) && protocol == Protocol::Tcp {
             return Ok(Route::Inside);
         }
-        if !AddressPool::is_virtual(remote.ip()) {
+        if !self.0.addresses.is_virtual(remote.ip()) {
             return if self.0.addresses.contains(remote.ip()) { Ok(Route::Inside) } else { self.route_outside(protocol, remote) };
         }
         let family = AddressFamily::of(remote.ip());
@@ -275,6 +275,14 @@ impl PodNet {
             return Ok(Route::Client { outbox: client.outbox.clone(), client: client.address });
         }
         self.route(Protocol::Udp, local.map_or(0, |local| local.port()), remote)
+    }
+
+    /// Makes a socket that listens or receives at `local` reachable from outside, where the way out is one that does.
+    fn expose(&self, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
+        match &self.0.gateway {
+            Some(gateway) if !local.ip().is_loopback() => gateway.expose(self, protocol, local),
+            _ => Ok(None),
+        }
     }
 
     /// The address that a socket bound to `bound` sends from.
@@ -315,7 +323,8 @@ impl PodNet {
     /// What the pod sees of a client: its address, or one that stands for the outside when that would mean something else in here.
     fn shown_client(&self, client: SocketAddr, family: AddressFamily) -> SocketAddr {
         let ip = client.ip().to_canonical();
-        let misleading = ip.is_loopback() || ip.is_unspecified() || AddressPool::is_virtual(ip) || AddressFamily::of(ip) != family;
+        let misleading =
+            ip.is_loopback() || ip.is_unspecified() || self.0.addresses.is_virtual(ip) || AddressFamily::of(ip) != family;
         SocketAddr::new(if misleading { AddressPool::outside(family) } else { ip }, client.port())
     }
 }

@@ -162,7 +162,8 @@ impl TcpSocket {
     /// effect.
     ///
     /// # Errors
-    /// `InvalidArgument` when connecting or connected, `AddressInUse` when no ephemeral port is free.
+    /// `InvalidArgument` when connecting or connected, `AddressInUse` when no ephemeral port is free, or when the pod is reached from
+    /// outside under its own address and somebody else has the port there.
     pub fn listen(&self) -> Result<(), NetError> {
         let mut inner = self.0.settled();
         match inner.phase {
@@ -173,7 +174,11 @@ impl TcpSocket {
         if inner.binding.is_none() {
             self.0.bind(&mut inner, SocketAddr::new(self.0.family.unspecified(), 0), false)?;
         }
-        let listener = Listener::new(inner.backlog, inner.options);
+        let exposure = match inner.binding {
+            Some(binding) => self.0.net.expose(Protocol::Tcp, binding.address)?,
+            None => None,
+        };
+        let listener = Listener::new(inner.backlog, inner.options, exposure);
         self.0.set_role(&inner, Role::Listening(listener.clone()));
         inner.phase = Phase::Listening(listener);
         Ok(())

@@ -8,7 +8,7 @@ use super::container::{Close, Place};
 use super::outbox::{Outbox, OutsideChannel};
 use super::ports::{Role, SocketId};
 use super::waiters::Waiters;
-use super::{AddressFamily, NetError, PodNet, Protocol, UdpOptions};
+use super::{AddressFamily, Exposure, NetError, PodNet, Protocol, UdpOptions};
 use crate::limits;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -115,6 +115,8 @@ struct Inner {
     options: UdpOptions,
     /// Made when the first datagram leaves the pod.
     outbox: Option<Arc<Outbox>>,
+    /// What leads here from outside.
+    exposure: Option<Exposure>,
     closed: bool,
     place: Option<Place>,
 }
@@ -122,7 +124,7 @@ struct Inner {
 impl UdpSocket {
     pub(super) fn new(net: PodNet, mut place: Place, family: AddressFamily) -> Result<Self, NetError> {
         let options = UdpOptions::default();
-        let inner = Inner { binding: None, peer: None, options, outbox: None, closed: false, place: None };
+        let inner = Inner { binding: None, peer: None, options, outbox: None, exposure: None, closed: false, place: None };
         let mailbox = Mailbox::new(options.receive_buffer_bytes);
         let core = Arc::new(Core { id: net.next_socket_id(), net, family, mailbox, inner: Mutex::new(inner) });
         let weak = Arc::downgrade(&core);
@@ -362,7 +364,14 @@ impl Core {
     }
 
     fn bind(&self, inner: &mut Inner, address: SocketAddr) -> Result<(), NetError> {
+        // Nobody outside knows of a port that was not asked for by its number.
+        let is_known = address.port() != 0;
         let address = self.net.ports().bind(Protocol::Udp, address, self.id, Role::Receiving(self.mailbox.clone()))?;
+        if is_known {
+            inner.exposure = self.net.expose(Protocol::Udp, address).inspect_err(|_| {
+                self.net.ports().release(Protocol::Udp, address, self.id);
+            })?;
+        }
         inner.binding = Some((address, address));
         Ok(())
     }
@@ -392,8 +401,9 @@ impl Close for Core {
         if let Some((address, _)) = inner.binding.take() {
             self.net.ports().release(Protocol::Udp, address, self.id);
         }
-        let (outbox, place) = (inner.outbox.take(), inner.place.take());
+        let (outbox, exposure, place) = (inner.outbox.take(), inner.exposure.take(), inner.place.take());
         drop(inner);
+        drop(exposure);
         if let Some(outbox) = outbox {
             outbox.close();
         }

@@ -72,6 +72,25 @@ pub struct Pod {
     view: watch::Receiver<PodView>,
 }
 
+/// Follows one pod from outside. It keeps nothing alive.
+#[derive(Debug)]
+pub struct PodWatch {
+    view: watch::Receiver<PodView>,
+    /// Whether the present state was not given yet.
+    is_new: bool,
+}
+
+impl PodWatch {
+    /// The pod's state: at once the first time, then whenever it has changed; states in between may be skipped, but not the last.
+    /// `None` once the pod has ended and everything was given.
+    pub async fn next(&mut self) -> Option<PodState> {
+        if !std::mem::take(&mut self.is_new) {
+            self.view.changed().await.ok()?;
+        }
+        Some(self.view.borrow_and_update().state.clone())
+    }
+}
+
 /// What the pod's task published last.
 #[derive(Clone, Debug)]
 struct PodView {
@@ -147,12 +166,9 @@ impl Pod {
         drop(self.commands.send(Event::Noted { container, reason, message: message.into() }).await);
     }
 
-    /// Waits until the generation of [`status`](Self::status) is above `generation`, and gives it; `None` once the pod has ended and
-    /// there is nothing newer.
-    pub async fn changed(&self, generation: u64) -> Option<u64> {
-        let mut view = self.view.clone();
-        let newer = view.wait_for(|view| view.generation > generation || view.released).await.ok()?.generation;
-        (newer > generation).then_some(newer)
+    /// A look at the pod that outlives this handle's borrow: for a task that shows what happens.
+    pub fn watch(&self) -> PodWatch {
+        PodWatch { view: self.view.clone(), is_new: true }
     }
 
     /// The wall-clock time of the pod's start, to which the times of its state are relative.
@@ -204,21 +220,9 @@ impl Driver {
         let (view, seen) = watch::channel(PodView { generation: 0, state: state.clone(), released: false });
         let instances = std::iter::repeat_with(|| None).take(containers).collect();
         let commands = Some(commands);
-        (
-            Self {
-                config,
-                state,
-                instances,
-                commands,
-                events,
-                inbox,
-                questions: Questions::new(containers),
-                view,
-                measuring: None,
-                started_at: Instant::now(),
-            },
-            seen,
-        )
+        let questions = Questions::new(containers);
+        let started_at = Instant::now();
+        (Self { config, state, instances, commands, events, inbox, questions, view, measuring: None, started_at }, seen)
     }
 
     /// Runs until the pod has finished.

@@ -51,3 +51,58 @@ fn object(spec: &PodSpec, event: &PodEvent, facts: &StatusFacts) -> v1::Event {
         ..v1::Event::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::spec::RestartPolicy::Always;
+    use crate::pod::state::simulator::Run::{Exit, Forever};
+    use crate::pod::state::simulator::pod;
+
+    fn events(state: &PodState, spec: &PodSpec) -> Vec<v1::Event> {
+        let started_at = "2026-11-01T12:00:00Z".parse().unwrap();
+        pod_events(spec, state, &StatusFacts { started_at, pod_ips: vec![], host_ips: vec![], image_ids: vec![] })
+    }
+
+    #[test]
+    fn an_event_says_what_happened_to_what_how_often_and_when() {
+        let scenario = pod(Always).init("init", [Exit(1, 0)]).app("app", [Exit(0, 1), Exit(0, 1), Forever]).until(60);
+        let events = events(&scenario.play().0, &scenario.spec);
+        let line = |event: &v1::Event| {
+            let seconds =
+                |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.as_ref().unwrap().0.to_string();
+            let path = event.involved_object.field_path.clone().unwrap();
+            let (first, last) = (seconds(&event.first_timestamp), seconds(&event.last_timestamp));
+            format!(
+                "{} {} {path} x{} {} {}",
+                event.type_.as_ref().unwrap(),
+                event.reason.as_ref().unwrap(),
+                event.count.unwrap(),
+                &first[11..],
+                &last[11..]
+            )
+        };
+        assert_eq!(
+            events.iter().map(line).collect::<Vec<_>>(),
+            [
+                "Normal Created spec.initContainers{init} x1 12:00:00Z 12:00:00Z",
+                "Normal Started spec.initContainers{init} x1 12:00:00Z 12:00:00Z",
+                "Warning BackOff spec.containers{app} x1 12:00:01Z 12:00:01Z",
+                "Normal Created spec.containers{app} x3 12:00:01Z 12:00:11Z",
+                "Normal Started spec.containers{app} x3 12:00:01Z 12:00:11Z",
+            ]
+        );
+        assert_eq!(events[0].involved_object.uid.as_deref(), Some("uid"));
+    }
+
+    #[test]
+    fn every_event_has_a_name_of_its_own_that_stays() {
+        let names = |until| {
+            let scenario = pod(Always).app("app", [Exit(0, 1)]).until(until);
+            let events = events(&scenario.play().0, &scenario.spec);
+            events.into_iter().map(|event| event.metadata.name.unwrap()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(5).len(), 3);
+        assert_eq!(names(5), names(500));
+    }
+}

@@ -1,15 +1,18 @@
 //! A pod: what it is ([`spec`]), what happens to it ([`state`], pure), what the world sees of it ([`status`]), what its containers
 //! share ([`sandbox`]) and the task that owns it ([`driver`]), which asks probes and runs hooks; its [`event`]s are for people.
+//! [`member`] is for who owns a pod by other means.
 
 pub mod spec;
 pub mod state;
 pub mod backoff;
 pub mod status;
 pub mod sandbox;
+pub mod member;
 pub mod driver;
 pub mod event;
 mod hook;
 mod probe;
 
-pub use driver::{ContainerOutput, Pod, PodConfig};
+pub use member::{Member, MemberConfig, RunningMember};
+pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
 pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};

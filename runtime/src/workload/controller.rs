@@ -306,7 +306,9 @@ impl Controller {
         let one_by_one = matches!(self.spec.controller, ControllerSpec::Ordered { parallel: false, .. });
         let mut waiting: Vec<(Serial, Option<u32>)> =
             self.live.iter().filter(|(_, live)| !live.deleted).map(|(serial, live)| (*serial, live.ordinal)).collect();
-        waiting.sort_by_key(|(_, ordinal)| std::cmp::Reverse(*ordinal));
+        if matches!(self.spec.controller, ControllerSpec::Ordered { .. }) {
+            waiting.sort_by_key(|(_, ordinal)| std::cmp::Reverse(*ordinal));
+        }
         let room = match one_by_one {
             true => usize::from(self.live.len() == waiting.len()),
             false => waiting.len(),

@@ -1,7 +1,9 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
 mod image;
+mod registry;
 
+use crate::shim::ShimArgs;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
 pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
+pub(crate) use registry::{LoginArgs, LogoutArgs, PullArg, PullArgs, PushArgs, RegistryArgs, ResultFormat};
 
 /// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
 #[derive(Debug, Parser)]
@@ -30,9 +33,10 @@ pub(crate) struct Args {
 /// The verbs, one file each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a Pod manifest, or a single WebAssembly file, in the foreground.
+    /// Run the Pods, Deployments, StatefulSets and Jobs of a manifest, or a single WebAssembly file, in the foreground.
     ///
-    /// The exit status is 0 when every pod succeeded, the failing container's own when one failed, 130 after Ctrl-C, 124 after
+    /// Deployments and their like run until Ctrl-C; a manifest of Pods that end and of Jobs runs until all have ended. The exit
+    /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
     /// List the images that are here.
@@ -51,16 +55,33 @@ pub(crate) enum Verb {
     Load(LoadArgs),
     /// Give an image one more name.
     Tag(TagArgs),
+    /// Bring images here from their registries, verified, and compile them.
+    Pull(PullArgs),
+    /// Upload an image, or a WebAssembly file as a CNCF Wasm artifact, to a registry.
+    Push(PushArgs),
+    /// Keep a credential for a registry, once the registry has accepted it, where podman and docker keep theirs.
+    Login(LoginArgs),
+    /// Forget the credential for a registry.
+    Logout(LogoutArgs),
+    /// Run pods under containerd and Kubernetes.
+    Shim(ShimArgs),
 }
 
 /// The flags of `wasmpod run`.
 #[derive(Debug, Parser)]
 pub(crate) struct RunArgs {
-    /// A manifest (YAML or JSON), `-` for one from standard input, or a .wasm or .wat file; told apart by their bytes.
+    /// A manifest (YAML or JSON), `-` for one from standard input, a .wasm or .wat file, or an image: of a registry, oci:DIR[:TAG] or
+    /// oci-archive:FILE[:TAG].
     pub(crate) target: PathBuf,
-    /// Arguments for the WebAssembly file; a manifest has its own.
+    /// Arguments for the WebAssembly file or image; a manifest has its own.
     #[arg(last = true)]
     pub(crate) args: Vec<String>,
+    /// Leave out objects of kinds that wasmpod does not run, with a warning, instead of refusing the manifest.
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+    /// Put the container's name before each line that it prints: when several containers print to a terminal, always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PrefixArg::Auto)]
+    pub(crate) prefix: PrefixArg,
     /// Publish a port of the pod on this machine: [IP:]HOST:CONTAINER[/udp].
     #[arg(short, long, value_name = "PORTS")]
     pub(crate) publish: Vec<PublishArg>,
@@ -83,12 +104,20 @@ pub(crate) struct RunArgs {
     /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
     #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
     pub(crate) pod_security: PodSecurity,
-    /// The first pause before a crashed container is started again; it doubles up to 300s.
+    /// The first pause before a crashed container, or a Job's failed pod, is replaced; it doubles up to 300s (360s for pods).
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) restart_backoff_initial: Duration,
-    /// At the end, print the Pod objects with their status on stdout; what the containers print goes to stderr then.
+    /// At the end, print the Pods and Jobs with their status on stdout, several as a List; the containers' output goes to stderr then.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
+    /// When registries are asked for images, whatever the manifest says.
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Registries")]
+    pub(crate) pull: Option<PullArg>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Show on stderr what happens to the pods, one event a line: the pod's age, type, reason, object, message.
+    #[arg(long)]
+    pub(crate) events: bool,
     /// Where compiled artifacts are kept.
     #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -101,6 +130,17 @@ pub(crate) enum OutputFormat {
     Json,
     /// One YAML document a pod.
     Yaml,
+}
+
+/// `--prefix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrefixArg {
+    /// When several containers print to a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// `[IP:]HOST:CONTAINER[/PROTOCOL]`.

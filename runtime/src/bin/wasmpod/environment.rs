@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use wasmpod::image::registry::ProxyConfig;
 
 /// The value of an environment variable, for `--env NAME`.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -22,6 +23,41 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
 /// The user's data directory by the same specification: `$XDG_DATA_HOME`, or `~/.local/share`.
 pub(crate) fn data_dir() -> Option<PathBuf> {
     absolute(std::env::var_os("XDG_DATA_HOME")).or_else(|| Some(absolute(std::env::var_os("HOME"))?.join(".local/share")))
+}
+
+/// The user's configuration directory by the same specification: `$XDG_CONFIG_HOME`, or `~/.config`.
+pub(crate) fn config_dir() -> Option<PathBuf> {
+    absolute(std::env::var_os("XDG_CONFIG_HOME")).or_else(|| Some(home_dir()?.join(".config")))
+}
+
+/// The directory of what lives as long as the user's session, by the same specification.
+pub(crate) fn runtime_dir() -> Option<PathBuf> {
+    absolute(std::env::var_os("XDG_RUNTIME_DIR"))
+}
+
+/// The user's home directory.
+pub(crate) fn home_dir() -> Option<PathBuf> {
+    absolute(std::env::var_os("HOME"))
+}
+
+/// Where docker keeps its `config.json`, when the user said so.
+pub(crate) fn docker_config_dir() -> Option<PathBuf> {
+    std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// The `registries.conf` in place of the user's and the machine's.
+pub(crate) fn registries_conf() -> Option<PathBuf> {
+    std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The proxies that the network demands. `HTTP_PROXY` in capitals is what everybody writes for programs that are no CGI scripts.
+pub(crate) fn proxies() -> ProxyConfig {
+    let either = |upper: &str, lower: &str| variable(lower).or_else(|| variable(upper)).filter(|value| !value.is_empty());
+    ProxyConfig {
+        https: either("HTTPS_PROXY", "https_proxy").or_else(|| either("ALL_PROXY", "all_proxy")),
+        http: either("HTTP_PROXY", "http_proxy").or_else(|| either("ALL_PROXY", "all_proxy")),
+        exceptions: either("NO_PROXY", "no_proxy"),
+    }
 }
 
 /// Where temporary files go: `$TMPDIR`, or `/tmp`.

@@ -3,18 +3,22 @@
 use super::environment;
 use serde::Serialize;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmpod::image::store::TaggedImage;
 use wasmpod::image::{ImageReference, ImageStore, RegistryReference};
 use wasmpod::{Error, Result};
 
 /// Opens the store below `--root`, or below the user's data directory.
 pub(crate) fn open(root: Option<&Path>) -> Result<ImageStore> {
+    ImageStore::open(&self::root(root)?.join("images"))
+}
+
+/// The directory of what outlives a pod: images and claimed volumes.
+pub(crate) fn root(root: Option<&Path>) -> Result<PathBuf> {
     let default = || environment::data_dir().map(|dir| dir.join("wasmpod"));
-    let root = root.map(Path::to_path_buf).or_else(default).ok_or_else(|| {
+    root.map(Path::to_path_buf).or_else(default).ok_or_else(|| {
         Error::invalid("there is no directory for images: neither HOME nor XDG_DATA_HOME is set").hint("give one by --root")
-    })?;
-    ImageStore::open(&root.join("images"))
+    })
 }
 
 /// An image of the store by its name: short, whole, or by its digest.

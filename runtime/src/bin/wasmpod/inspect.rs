@@ -35,7 +35,9 @@ struct Described {
     size: u64,
     /// `wasm` or `files`.
     kind: &'static str,
-    platform: String,
+    /// Operating system and architecture, where an index or the config of an ordinary image says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
     layers: Vec<LayerRow>,
     entrypoint: Vec<String>,
     cmd: Vec<String>,
@@ -124,7 +126,9 @@ fn described(image: &Image) -> Described {
             Contents::Module(_) => "wasm",
             Contents::RootFileSystem(_) => "files",
         },
-        platform: image.manifest.platform.as_ref().unwrap_or(&image.platform).to_string(),
+        platform: Some(image.manifest.platform.as_ref().unwrap_or(&image.platform))
+            .filter(|platform| !platform.architecture.is_empty() || !platform.os.is_empty())
+            .map(ToString::to_string),
         layers: image.layers().into_iter().map(layer).collect(),
         entrypoint: image.config.entrypoint.clone(),
         cmd: image.config.cmd.clone(),
@@ -134,7 +138,7 @@ fn described(image: &Image) -> Described {
 }
 
 fn program(wasm: &bytes::Bytes, digest: Digest) -> Result<Program> {
-    let Description { component, target, imports, exports } = describe(wasm)?;
+    let Description { component, target, imports, exports, .. } = describe(wasm)?;
     let import = |name: String| Import { grant: grant(&name), name };
     Ok(Program {
         digest,
@@ -186,7 +190,7 @@ fn image_lines(image: &Described, lines: &mut Vec<(&str, String)>) {
         _ => "files in layers",
     };
     lines.push(("kind", kind.to_owned()));
-    lines.push(("platform", image.platform.escape_debug().to_string()));
+    lines.extend(image.platform.iter().map(|platform| ("platform", platform.escape_debug().to_string())));
     let layer = |layer: &LayerRow| format!("{} {} {}", layer.digest, HumanBytes(layer.size), layer.media_type.escape_debug());
     lines.extend(image.layers.iter().map(|row| ("layers", layer(row))));
     if !image.entrypoint.is_empty() {

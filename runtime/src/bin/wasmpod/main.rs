@@ -4,16 +4,23 @@
 //! they get. One file a verb.
 
 mod args;
+mod engine;
 mod environment;
 mod image_store;
 mod images;
 mod inspect;
 mod load;
+mod login;
+mod progress;
 mod prune;
+mod pull;
+mod push;
+mod registries;
 mod report;
 mod rmi;
 mod run;
 mod save;
+mod shim;
 mod tag;
 mod terminal;
 
@@ -35,7 +42,7 @@ fn main() -> ExitCode {
     report::init_tracing(args.verbose);
     let root = args.root.as_deref();
     let outcome = match args.verb {
-        Verb::Run(run) => run::run(&run),
+        Verb::Run(run) => run::run(&run, root),
         Verb::Images(images) => images::run(&images, root),
         Verb::Inspect(inspect) => inspect::run(&inspect, root),
         Verb::Rmi(remove) => rmi::run(&remove, root),
@@ -43,6 +50,11 @@ fn main() -> ExitCode {
         Verb::Save(save) => save::run(&save, root),
         Verb::Load(load) => load::run(&load, root),
         Verb::Tag(tag) => tag::run(&tag, root),
+        Verb::Pull(pull) => pull::run(&pull, root),
+        Verb::Push(push) => push::run(&push, root),
+        Verb::Login(login) => login::log_in(&login),
+        Verb::Logout(logout) => login::log_out(&logout),
+        Verb::Shim(shim) => shim::run(&shim),
     };
     match outcome {
         Ok(status) => status,

@@ -1,11 +1,13 @@
 //! Shows what the containers print.
 //!
 //! One thread writes for all of them: a terminal that is slow or stopped blocks that thread and, through the bounded pipes, the
-//! containers that print; nothing else. Several containers get a coloured `name |` before each line when their stdout goes to a
-//! terminal; otherwise the bytes pass as they are, so that a pipe or a file holds what the programs wrote.
+//! containers that print; nothing else. Several containers get a coloured `name |` before each line of a stream that goes to a
+//! terminal; what goes to a pipe or a file passes as it is, so that it holds what the programs wrote. `--prefix` decides otherwise.
 
+use super::args::PrefixArg;
 use super::{environment, report};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, mpsc};
@@ -51,6 +53,66 @@ struct Source {
 pub(crate) struct Prefix {
     label: String,
     style: anstyle::Style,
+    /// Before which streams it stands.
+    streams: Streams,
+}
+
+/// Some of the two output streams of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Streams {
+    stdout: bool,
+    stderr: bool,
+}
+
+impl Streams {
+    fn contain(self, stream: Stream) -> bool {
+        match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        }
+    }
+}
+
+/// Makes the prefixes of containers: as wide as the longest label that was known at the start, in colours that take turns.
+#[derive(Debug)]
+pub(crate) struct Prefixes {
+    width: usize,
+    streams: Streams,
+    colours: AtomicUsize,
+}
+
+impl Prefixes {
+    /// For containers with these labels and perhaps others to come; `several` says whether there will be more than one at all.
+    pub(crate) fn new(labels: &[String], several: bool, when: PrefixArg, destination: Destination) -> Self {
+        let stderr = io::stderr().is_terminal();
+        let stdout = match destination {
+            Destination::Apart => io::stdout().is_terminal(),
+            Destination::Stderr => stderr,
+        };
+        let streams = match when {
+            PrefixArg::Auto => Streams { stdout: several && stdout, stderr: several && stderr },
+            PrefixArg::Always => Streams { stdout: true, stderr: true },
+            PrefixArg::Never => Streams { stdout: false, stderr: false },
+        };
+        let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        Self { width, streams, colours: AtomicUsize::new(0) }
+    }
+
+    /// The prefix of a container; none where none is shown.
+    pub(crate) fn of(&self, label: &str) -> Option<Prefix> {
+        if !self.streams.stdout && !self.streams.stderr {
+            return None;
+        }
+        let turn = self.colours.fetch_add(1, Ordering::Relaxed);
+        let colour = COLOURS.get(turn % COLOURS.len()).filter(|_| !environment::no_color() && self.is_terminal());
+        let style = colour.map_or_else(anstyle::Style::new, |colour| anstyle::Style::new().fg_color(Some((*colour).into())));
+        Some(Prefix { label: format!("{label:width$} |", width = self.width), style, streams: self.streams })
+    }
+
+    /// Whether anybody can see colours.
+    fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
 }
 
 impl Printer {
@@ -87,24 +149,6 @@ impl Printer {
     }
 }
 
-/// The prefixes of containers with these names, or none of them where there is only one or no terminal to colour.
-pub(crate) fn prefixes(names: &[String], destination: Destination) -> Vec<Option<Prefix>> {
-    let is_terminal = match destination {
-        Destination::Apart => io::stdout().is_terminal(),
-        Destination::Stderr => io::stderr().is_terminal(),
-    };
-    if names.len() < 2 || !is_terminal {
-        return vec![None; names.len()];
-    }
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let colours = COLOURS.iter().cycle();
-    let style = |colour: &anstyle::AnsiColor| {
-        if environment::no_color() { anstyle::Style::new() } else { anstyle::Style::new().fg_color(Some((*colour).into())) }
-    };
-    let prefix = |(name, colour): (&String, _)| Some(Prefix { label: format!("{name:width$} |"), style: style(colour) });
-    names.iter().zip(colours).map(prefix).collect()
-}
-
 async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, destination: Destination, closed: Arc<Notify>) {
     let mut sources = JoinSet::new();
     loop {
@@ -122,7 +166,11 @@ async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, destination: Destinat
 /// Shows one run. What can no longer be shown is thrown away, so that the container never waits for it.
 async fn show(Source { reader, prefix }: Source, destination: Destination, closed: Arc<Notify>) {
     let shown = match prefix {
-        Some(prefix) => deliver(reader, &mut Lines::new(Prefixed { prefix, destination })).await,
+        Some(prefix) => {
+            let streams = prefix.streams;
+            let lines = Lines::new(Prefixed { prefix, destination });
+            deliver(reader, &mut Chosen { streams, lines, plain: Plain { destination } }).await
+        }
         None => deliver(reader, &mut Plain { destination }).await,
     };
     if let Err(error) = shown {
@@ -148,6 +196,27 @@ impl LogSink for Plain {
     }
 }
 
+/// Some streams in lines, the others as they are.
+struct Chosen {
+    streams: Streams,
+    lines: Lines<Prefixed>,
+    plain: Plain,
+}
+
+impl LogSink for Chosen {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if self.streams.contain(stream) { self.lines.chunk(stream, bytes) } else { self.plain.chunk(stream, bytes) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.plain.flush()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.lines.end()
+    }
+}
+
 /// Each line behind its container's name.
 struct Prefixed {
     prefix: Prefix,
@@ -156,7 +225,7 @@ struct Prefixed {
 
 impl LineSink for Prefixed {
     fn line(&mut self, line: LogLine<'_>) -> io::Result<()> {
-        let Prefix { label, style } = &self.prefix;
+        let Prefix { label, style, .. } = &self.prefix;
         write_to(line.stream, self.destination, |out| {
             write!(out, "{style}{label}{style:#} ")?;
             out.write_all(line.text)?;

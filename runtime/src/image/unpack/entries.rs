@@ -101,7 +101,7 @@ fn understand(entry: &Entry<'_, impl Read>, extension: Extension) -> Result<(Nam
         // Before POSIX, directories were files whose names ended in a slash.
         EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous => Kind::File {
-            executable: header.mode().map_err(damaged)? & 0o111 != 0,
+            executable: header.mode().is_ok_and(|mode| mode & 0o111 != 0),
             modified: header.mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or(0),
         },
         EntryType::Symlink => {

@@ -1,10 +1,11 @@
 //! The way out through the kernel's sockets and resolver, as far as the egress policy allows.
 
-use super::pump;
+use super::{mirror, pump};
 use crate::limits;
 use crate::net::policy::is_outside;
 use crate::net::{
-    AddressFamily, Datagram, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodStream, Protocol,
+    AddressFamily, Datagram, Dial, EgressPolicy, Exposure, Gateway, LookupFuture, NetError, OutsideChannel, PodNet, PodStream,
+    Protocol,
 };
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
@@ -25,6 +26,8 @@ pub struct HostGateway {
     /// Filled only by a policy that has names.
     resolved: Arc<Mutex<Resolved>>,
     runtime: Handle,
+    /// Whether this process stands in the pod's network namespace, so that its sockets are the pod's.
+    in_namespace: bool,
     /// One for each kernel socket and each lookup under way.
     permits: Arc<Semaphore>,
     stop: CancellationToken,
@@ -36,7 +39,14 @@ impl HostGateway {
     pub fn new(policy: EgressPolicy, runtime: Handle) -> Self {
         let stop = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits::EGRESS_CONNECTIONS_PER_POD_MAX));
-        Self { policy, resolved: Arc::default(), runtime, permits, _stop_on_drop: stop.clone().drop_guard(), stop }
+        let (stop_on_drop, resolved) = (stop.clone().drop_guard(), Arc::default());
+        Self { policy, resolved, runtime, in_namespace: false, permits, _stop_on_drop: stop_on_drop, stop }
+    }
+
+    /// A gateway for a process that stands in the pod's network namespace: what listens on the wildcard or the pod's address is
+    /// mirrored by a real socket there, so that others reach it as they reach any pod.
+    pub fn in_namespace(policy: EgressPolicy, runtime: Handle) -> Self {
+        Self { in_namespace: true, ..Self::new(policy, runtime) }
     }
 
     /// The names that addresses were resolved from.
@@ -99,6 +109,24 @@ impl Gateway for HostGateway {
             answer
         }));
         Box::pin(async move { lookup.await.unwrap_or(Err(NetError::TemporaryResolverFailure)) })
+    }
+
+    fn expose(&self, net: &PodNet, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
+        if !self.in_namespace {
+            return Ok(None);
+        }
+        match mirror::open(net, &self.runtime, protocol, local) {
+            Ok(mirror) => Ok(Some(Box::new(mirror))),
+            Err(error) => match error.kind() {
+                io::ErrorKind::AddrInUse => Err(NetError::AddressInUse),
+                io::ErrorKind::PermissionDenied => Err(NetError::AccessDenied),
+                _ => {
+                    // The namespace has no IPv6, most likely: nobody can come that way.
+                    tracing::debug!(%error, %local, "a socket of the pod is not reachable from outside");
+                    Ok(None)
+                }
+            },
+        }
     }
 }
 

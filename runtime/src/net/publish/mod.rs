@@ -2,20 +2,23 @@
 //!
 //! ```text
 //!   host:8080 ── publish_tcp ──▶ PodNet::dial ──▶ a listener on 0.0.0.0, :: or the pod's address
+//!   host:80   ── publish_service ▶ Cluster ──▶ the same, in the next ready pod behind a Service
 //!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client
 //!   guest connect / send / lookup ──▶ HostGateway ── by EgressPolicy ──▶ the world
+//!   guest listens on 0.0.0.0:80 ──▶ HostGateway ──▶ mirror: a real listener in the pod's network namespace, if it has one
 //! ```
 //!
 //! As with a Kubernetes `hostPort`, a listener on `127.0.0.1` or `::1` of the pod is not reached: the client's connection is reset.
 //! Whatever is published ends when its handle is dropped.
 
 mod host_gateway;
+mod mirror;
 mod udp;
 
 pub use host_gateway::HostGateway;
 pub use udp::publish_udp;
 
-use super::{PodNet, PodStream, Reach};
+use super::{Cluster, NetError, PodNet, PodStream, Reach};
 use crate::limits;
 use crate::{Error, Result};
 use std::net::SocketAddr;
@@ -45,8 +48,37 @@ impl Published {
 pub async fn publish_tcp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
     let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
     let address = listener.local_addr().map_err(|error| cannot_publish("TCP", host, error))?;
-    let task = tokio::spawn(serve(listener, net.clone(), pod_port));
+    let task = tokio::spawn(serve(listener, Inward::Pod(net.clone(), pod_port)));
     Ok(Published { address, _task: AbortOnDropHandle::new(task) })
+}
+
+/// Listens on `host` and carries each connection to the next ready pod behind the TCP port of a Service.
+///
+/// # Errors
+/// When the machine's port is taken, or may not be used.
+pub async fn publish_service(cluster: &Cluster, host: SocketAddr, service: SocketAddr) -> Result<Published> {
+    let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
+    let address = listener.local_addr().map_err(|error| cannot_publish("TCP", host, error))?;
+    let task = tokio::spawn(serve(listener, Inward::Service(cluster.clone(), service)));
+    Ok(Published { address, _task: AbortOnDropHandle::new(task) })
+}
+
+/// Where the connections of a published port go.
+#[derive(Clone, Debug)]
+enum Inward {
+    /// To a port of a pod.
+    Pod(PodNet, u16),
+    /// To whoever is behind this address.
+    Service(Cluster, SocketAddr),
+}
+
+impl Inward {
+    async fn dial(&self, client: SocketAddr) -> std::result::Result<super::TcpStream, NetError> {
+        match self {
+            Self::Pod(net, port) => net.dial(*port, client, Reach::PodAddress).await,
+            Self::Service(cluster, service) => cluster.dial(*service, client).await,
+        }
+    }
 }
 
 fn cannot_publish(protocol: &str, host: SocketAddr, error: std::io::Error) -> Error {
@@ -59,7 +91,7 @@ fn cannot_publish(protocol: &str, host: SocketAddr, error: std::io::Error) -> Er
     Error::io(format!("cannot publish {protocol} port {host}"), error).hint(hint)
 }
 
-async fn serve(listener: TcpListener, net: PodNet, pod_port: u16) {
+async fn serve(listener: TcpListener, inward: Inward) {
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
     loop {
@@ -67,11 +99,11 @@ async fn serve(listener: TcpListener, net: PodNet, pod_port: u16) {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) if connections.len() >= limits::PUBLISHED_CONNECTIONS_PER_PORT_MAX => reset(&socket),
                 Ok((socket, client)) => {
-                    connections.spawn(carry_in(socket, client, net.clone(), pod_port));
+                    connections.spawn(carry_in(socket, client, inward.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: the connection stays in the kernel's backlog.
-                    tracing::warn!(%error, pod_port, "cannot accept a connection to a published port");
+                    tracing::warn!(%error, ?inward, "cannot accept a connection to a published port");
                     tokio::time::sleep(Duration::from_millis(limits::PUBLISHED_ACCEPT_PAUSE_MILLISECONDS)).await;
                 }
             },
@@ -80,11 +112,11 @@ async fn serve(listener: TcpListener, net: PodNet, pod_port: u16) {
     }
 }
 
-async fn carry_in(socket: TcpStream, client: SocketAddr, net: PodNet, pod_port: u16) {
-    match net.dial(pod_port, client, Reach::PodAddress).await {
+async fn carry_in(socket: TcpStream, client: SocketAddr, inward: Inward) {
+    match inward.dial(client).await {
         Ok(stream) => pump(socket, PodStream::new(stream)).await,
         Err(error) => {
-            tracing::debug!(%error, %client, pod_port, "the pod does not listen on the published port");
+            tracing::debug!(%error, %client, ?inward, "nobody listens behind the published port");
             reset(&socket);
         }
     }

@@ -4,8 +4,8 @@ use super::*;
 use crate::ErrorKind;
 use crate::net::tests::pod;
 use crate::net::{
-    AddressFamily, AddressPool, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodNetConfig,
-    Protocol, TcpSocket, UdpSocket,
+    AddressFamily, AddressPool, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodAddresses,
+    PodNetConfig, Protocol, TcpSocket, UdpSocket,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -234,6 +234,70 @@ async fn names_that_mean_the_host_do_not_resolve() {
     assert_eq!(gateway.resolve("1.2.3.4").await, Ok(vec!["1.2.3.4".parse().unwrap()]));
     let deny = HostGateway::new(EgressPolicy::Deny, tokio::runtime::Handle::current());
     assert_eq!(deny.resolve("1.2.3.4").await, Err(NetError::NameUnresolvable));
+}
+
+/// A pod whose network namespace is this process's own.
+fn pod_in_namespace() -> PodNet {
+    let gateway = HostGateway::in_namespace(EgressPolicy::Internet, tokio::runtime::Handle::current());
+    let addresses = PodAddresses::of_namespace(None, None).unwrap();
+    PodNet::new(PodNetConfig { hostname: "pod".into(), host_aliases: vec![], addresses, gateway: Some(Arc::new(gateway)) })
+}
+
+#[tokio::test]
+async fn a_wildcard_listener_of_a_pod_in_a_namespace_is_reached_from_outside_and_its_port_is_taken() {
+    let net = pod_in_namespace();
+    let one = net.container("one");
+    let listener = listen(&one, "0.0.0.0:0");
+    let port = listener.local_address().unwrap().port();
+    assert_eq!(std::net::TcpListener::bind(("0.0.0.0", port)).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let server = listener.accepted().await.unwrap();
+    server.stream().unwrap().write_all(b"hello").await.unwrap();
+    drop(server);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "hello");
+    drop((listener, client));
+    // The kernel's socket goes with the task that serves it.
+    while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_loopback_listener_of_a_pod_in_a_namespace_stays_inside() {
+    let net = pod_in_namespace();
+    let one = net.container("one");
+    let listener = listen(&one, "127.0.0.1:0");
+    let port = listener.local_address().unwrap().port();
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_else_has_in_the_namespace_is_taken() {
+    let net = pod_in_namespace();
+    let one = net.container("one");
+    let other = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
+    let socket = one.tcp_socket(AddressFamily::Ipv4).unwrap();
+    socket.bind(other.local_addr().unwrap()).unwrap();
+    assert_eq!(socket.listen(), Err(NetError::AddressInUse));
+    drop(other);
+    socket.listen().unwrap();
+}
+
+#[tokio::test]
+async fn a_udp_port_of_a_pod_in_a_namespace_is_reached_from_outside() {
+    let net = pod_in_namespace();
+    let one = net.container("one");
+    let free = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap();
+    let guest = bound_udp(&one, &free.to_string());
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(b"ping", ("127.0.0.1", free.port())).await.unwrap();
+    let datagram = guest.received().await.unwrap();
+    guest.send(b"pong", Some(datagram.remote)).unwrap();
+    let mut answer = [0; 16];
+    let length = client.recv(&mut answer).await.unwrap();
+    assert_eq!(&answer[..length], b"pong");
 }
 
 #[tokio::test]

@@ -22,12 +22,13 @@ use tokio_util::task::AbortOnDropHandle;
 pub async fn publish_udp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
     let socket = UdpSocket::bind(host).await.map_err(|error| cannot_publish("UDP", host, error))?;
     let address = socket.local_addr().map_err(|error| cannot_publish("UDP", host, error))?;
-    let clients = Clients { net: net.clone(), pod_port, outbox: Arc::default(), last_use: HashMap::new(), uses: 0 };
-    let task = tokio::spawn(serve(socket, clients));
+    let task = tokio::spawn(serve(socket, net.clone(), pod_port));
     Ok(Published { address, _task: AbortOnDropHandle::new(task) })
 }
 
-async fn serve(socket: UdpSocket, mut clients: Clients) {
+/// Carries datagrams between `socket` and UDP port `pod_port` of the pod.
+pub(super) async fn serve(socket: UdpSocket, net: PodNet, pod_port: u16) {
+    let mut clients = Clients { net, pod_port, outbox: Arc::default(), last_use: HashMap::new(), uses: 0 };
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let outbox = clients.outbox.clone();
     loop {

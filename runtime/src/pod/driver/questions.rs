@@ -1,6 +1,7 @@
 //! The probes and hooks that are under way: started as the state machine asks, given up when nobody waits for their answer.
 
 use super::Driver;
+use crate::container::ExecConfig;
 use crate::pod::hook;
 use crate::pod::probe::{self, exec::ExecRun};
 use crate::pod::spec::{ContainerSpec, Hook, ProbeAction};
@@ -116,7 +117,7 @@ impl Driver {
     /// One more instance in a container that runs.
     fn exec(&self, container: ContainerIndex, command: &[String]) -> Result<ExecRun> {
         let image = self.config.images.get(container.0).ok_or_else(|| Error::internal("the container has no image"))?;
-        let _ = (image, command);
-        ExecRun::begin(|_log, _report| Err(Error::internal("exec is not there yet")))
+        let sandbox = &self.config.sandbox;
+        ExecRun::begin(|log, report| sandbox.exec(container, image, ExecConfig::new(command.to_vec(), log), report))
     }
 }

@@ -76,3 +76,6 @@ fn timed_out(action: &ProbeAction, net: &PodNet, timeout: Duration) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

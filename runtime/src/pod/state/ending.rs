@@ -98,13 +98,11 @@ impl PodState {
                 }
                 self.stage = Stage::Ending(Ending { reason, deadline, at_once: false });
             }
-            Stage::Ending(ending) => {
-                ending.deadline = ending.deadline.min(deadline);
-                let kill_at = self.now.saturating_add(grace.max(TERMINATION_GRACE_MIN));
-                self.containers.iter_mut().for_each(|container| container.shorten_grace(kill_at));
-            }
-            Stage::Finished(_) => {}
+            Stage::Ending(ending) => ending.deadline = ending.deadline.min(deadline),
+            Stage::Finished(_) => return,
         }
+        let kill_at = self.now.saturating_add(grace.max(TERMINATION_GRACE_MIN));
+        self.containers.iter_mut().for_each(|container| container.shorten_grace(kill_at));
     }
 
     /// Ends the pod without any grace.

@@ -1,15 +1,22 @@
 //! What holds whatever happens: random pods under random events, watched by a model that knows only events and actions.
 
-use super::simulator::pod;
+mod questions;
+
+use super::simulator::{every_second, pod};
 use super::*;
 use crate::limits::{EVICTION_GRACE, TERMINATION_GRACE_MIN};
-use crate::pod::spec::RestartPolicy;
+use crate::pod::spec::{ContainerSpec, ExitCodes, Hook, Probe, RestartPolicy, RestartRule, RestartRuleAction};
 use crate::pod::status::{StatusFacts, pod_status};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use questions::{Asked, Question};
 
 /// Sequences in the normal test run.
 const CASES: u32 = 100_000;
+/// Sequences with `WASMPOD_SLOW=1`.
+const CASES_SLOW: u32 = 1_000_000;
+/// The status for which a container of some pods has a rule.
+const RULE_STATUS: i32 = 42;
 /// Events in one sequence.
 const EVENTS_MAX: usize = 40;
 /// Containers in one pod: at most so many of each kind, five in all.
@@ -32,13 +39,50 @@ fn specs() -> impl Strategy<Value = PodSpec> {
     let policy = prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)];
     let init_stage = vec(prop_oneof![Just(ContainerRole::Init), Just(ContainerRole::Sidecar)], 0..=INIT_STAGE_MAX);
     let deadline = prop_oneof![3 => Just(None), 1 => (1..2000u64).prop_map(Some)];
-    (policy, init_stage, 1..=APPS_MAX, 0..60u64, deadline).prop_map(|(policy, init_stage, apps, grace, deadline)| {
-        let roles = init_stage.into_iter().chain(std::iter::repeat_n(ContainerRole::App, apps));
-        let named = roles.enumerate().map(|(index, role)| (format!("c{index}"), role));
-        let mut spec = named.fold(pod(policy), |pod, (name, role)| pod.container(&name, role, &[])).grace(grace).spec;
-        spec.active_deadline = deadline.map(Duration::from_secs);
-        spec
-    })
+    let traits = vec(any::<u32>(), INIT_STAGE_MAX + APPS_MAX);
+    (policy, init_stage, 1..=APPS_MAX, 0..60u64, deadline, traits).prop_map(
+        |(policy, init_stage, apps, grace, deadline, traits)| {
+            let roles = init_stage.into_iter().chain(std::iter::repeat_n(ContainerRole::App, apps));
+            let named = roles.enumerate().map(|(index, role)| (format!("c{index}"), role));
+            let mut spec = named.fold(pod(policy), |pod, (name, role)| pod.container(&name, role, &[])).grace(grace).spec;
+            spec.active_deadline = deadline.map(Duration::from_secs);
+            for (container, traits) in spec.containers.iter_mut().zip(traits) {
+                equip(container, traits);
+            }
+            spec
+        },
+    )
+}
+
+/// Gives a container probes, hooks, a rule and a policy of its own, or none of them, as the bits of a number say.
+fn equip(container: &mut ContainerSpec, bits: u32) {
+    let one_in = |many: u32, shift: u32| (bits >> shift) % many == 0;
+    if one_in(4, 0) && container.role != ContainerRole::Sidecar {
+        container.restart_policy = Some(if one_in(2, 2) { RestartPolicy::Never } else { RestartPolicy::OnFailure });
+    }
+    if one_in(4, 3) {
+        let action = if one_in(2, 5) { RestartRuleAction::Restart } else { RestartRuleAction::RestartAllContainers };
+        container.restart_rules = vec![RestartRule { action, exit_codes: ExitCodes::In(vec![RULE_STATUS]) }];
+    }
+    if container.role == ContainerRole::Init {
+        return;
+    }
+    let probe = |present: bool| {
+        present.then(|| Probe {
+            initial_delay: Duration::from_secs(u64::from(bits >> 6) % 4),
+            period: Duration::from_secs(u64::from(bits >> 8) % 20),
+            success_threshold: 1 + (bits >> 13) % 2,
+            failure_threshold: 1 + (bits >> 14) % 3,
+            termination_grace_period: one_in(2, 16).then(|| Duration::from_secs(u64::from(bits >> 17) % 9)),
+            ..every_second()
+        })
+    };
+    container.startup_probe = probe(one_in(2, 21));
+    container.liveness_probe = probe(one_in(2, 22));
+    container.readiness_probe = probe(one_in(2, 23));
+    let hook = |present: bool| present.then_some(Hook::Sleep(Duration::ZERO));
+    container.post_start = hook(one_in(2, 24));
+    container.pre_stop = hook(one_in(2, 25));
 }
 
 /// What the model knows of one container.
@@ -51,6 +95,9 @@ struct Seen {
     starts: u32,
     runs: u32,
     last_code: Option<i32>,
+    /// Since the pod last started over: whether it succeeded (an init container) or had started (a sidecar).
+    done: bool,
+    asked: Asked,
 }
 
 /// The model: the same pod as seen from outside.
@@ -63,9 +110,24 @@ struct Model {
     /// The end of the grace period, once the pod ends.
     deadline: Option<Duration>,
     kill_all: bool,
+    /// Whether all containers are being killed because one of them asked for a new beginning.
+    starting_over: bool,
     seen: Vec<Seen>,
     finished: Option<Outcome>,
     end_phase: Option<Phase>,
+}
+
+impl Seen {
+    /// What is asked of the instance that runs, and is not killed.
+    fn of_instance(&mut self, attempt: Attempt) -> &mut Asked {
+        assert!(self.alive == Some(attempt) && self.running && !self.killed, "a question to nobody");
+        &mut self.asked
+    }
+
+    /// Its instance is gone.
+    fn gone(&mut self) {
+        *self = Self { alive: None, running: false, asked_at: None, killed: false, asked: Asked::default(), ..*self };
+    }
 }
 
 impl Model {
@@ -80,6 +142,7 @@ impl Model {
             begun: false,
             deadline: None,
             kill_all: false,
+            starting_over: false,
             seen,
             finished: None,
             end_phase: None,
@@ -91,7 +154,8 @@ impl Model {
         let alive: Vec<usize> = (0..self.seen.len()).filter(|&index| self.seen[index].alive.is_some()).collect();
         let picked = alive.get(usize::from(pick) % alive.len().max(1)).copied();
         match (kind % 32, picked) {
-            (0..=17, Some(index)) => self.answer(index, kind, amount),
+            (0..=8, Some(index)) => self.answer(index, kind, amount),
+            (9..=17, Some(index)) => self.answer_question(index, pick, amount),
             (18..=22, _) | (0..=17, None) => self.pass_time(amount),
             (23, _) => {
                 let grace = amount.is_multiple_of(2).then(|| Duration::from_secs(u64::from(amount % 50)));
@@ -115,8 +179,30 @@ impl Model {
             let error = StartError { reason: "CreateContainerError", message: String::new(), permanent: amount % 16 == 1 };
             return self.step(Event::StartFailed { container, attempt, error });
         }
-        let exit = if amount.is_multiple_of(2) { ContainerExit::exited(0) } else { ContainerExit::exited(i32::from(amount % 300)) };
-        self.step(Event::Exited { container, attempt, exit });
+        let code = match amount % 4 {
+            0 => 0,
+            1 => RULE_STATUS,
+            _ => i32::from(amount % 300),
+        };
+        self.step(Event::Exited { container, attempt, exit: ContainerExit::exited(code) });
+    }
+
+    /// The answer to a probe or the end of a hook, if any is awaited.
+    fn answer_question(&mut self, index: usize, pick: u8, amount: u16) {
+        let (container, seen) = (ContainerIndex(index), self.seen[index]);
+        let (Some(attempt), Some(question)) = (seen.alive, seen.asked.open(u16::from(pick))) else {
+            return self.answer(index, pick, amount);
+        };
+        let answer = match amount % 8 {
+            0 => ProbeAnswer::Error("strange".to_owned()),
+            1 => ProbeAnswer::Warning("strange".to_owned()),
+            2..=4 => ProbeAnswer::Failure("ill".to_owned()),
+            _ => ProbeAnswer::Success,
+        };
+        self.step(match question {
+            Question::Probe(kind) => Event::Probed { container, attempt, kind, answer },
+            Question::Hook(hook) => Event::HookEnded { container, attempt, hook, succeeded: answer == ProbeAnswer::Success },
+        });
     }
 
     /// Time jumps to the next wake-up, or by some seconds (then a tick may come late), or not at all.
@@ -142,6 +228,9 @@ impl Model {
             Event::Started { container, attempt },
             Event::StartFailed { container, attempt, error },
             Event::Exited { container, attempt, exit: ContainerExit::exited(1) },
+            Event::Probed { container, attempt, kind: ProbeKind::Liveness, answer: ProbeAnswer::Failure(String::new()) },
+            Event::HookEnded { container, attempt, hook: HookKind::PostStart, succeeded: false },
+            Event::HookEnded { container, attempt, hook: HookKind::PreStop, succeeded: true },
         ] {
             let answer = self.state.step(event, self.now);
             assert_eq!((answer.actions.len(), answer.wake_at), (0, self.wake_at));
@@ -176,21 +265,23 @@ impl Model {
     /// What an event tells the model, before the state machine has its say.
     fn learn(&mut self, event: &Event) {
         let shorten = |deadline: Option<Duration>, to: Duration| Some(deadline.map_or(to, |deadline| deadline.min(to)));
+        let ending = self.state.is_ending();
         match event {
             Event::Begin => self.begun = true,
             Event::Started { container, .. } => {
                 let seen = &mut self.seen[container.0];
                 (seen.running, seen.runs) = (true, seen.runs + 1);
+                self.note_done(container.0);
             }
-            Event::StartFailed { container, .. } => {
-                let seen = &mut self.seen[container.0];
-                *seen = Seen { alive: None, running: false, asked_at: None, killed: false, ..*seen };
+            Event::StartFailed { container, .. } => self.seen[container.0].gone(),
+            Event::Exited { container, exit, .. } => self.learn_exit(container.0, exit, ending),
+            Event::Probed { container, kind, answer, .. } => {
+                self.seen[container.0].asked.answered(&self.spec.containers[container.0], *kind, answer, ending);
+                self.note_done(container.0);
             }
-            Event::Exited { container, exit, .. } => {
-                let seen = &mut self.seen[container.0];
-                let runs = seen.runs + u32::from(!seen.running);
-                *seen =
-                    Seen { alive: None, running: false, asked_at: None, killed: false, runs, last_code: Some(exit.code), ..*seen };
+            Event::HookEnded { container, hook, succeeded, .. } => {
+                self.seen[container.0].asked.ended(*hook, *succeeded, ending);
+                self.note_done(container.0);
             }
             Event::Stop { grace } => {
                 let grace = grace.unwrap_or(self.spec.termination_grace_period);
@@ -198,17 +289,40 @@ impl Model {
             }
             Event::Evict { .. } => self.deadline = shorten(self.deadline, self.now + EVICTION_GRACE),
             Event::Kill => (self.kill_all, self.deadline) = (true, shorten(self.deadline, self.now)),
-            Event::Tick | Event::Probed { .. } | Event::HookEnded { .. } | Event::Noted { .. } => {}
+            Event::Tick | Event::Noted { .. } => {}
         }
+    }
+
+    fn learn_exit(&mut self, index: usize, exit: &ContainerExit, ending: bool) {
+        let (spec, seen) = (&self.spec.containers[index], &mut self.seen[index]);
+        seen.runs += u32::from(!seen.running);
+        seen.last_code = Some(exit.code);
+        seen.done |= spec.role == ContainerRole::Init && exit.code == 0;
+        seen.gone();
+        let rule = spec.restart_rules.first().filter(|_| exit.code == RULE_STATUS);
+        let starts_over = rule.is_some_and(|rule| rule.action == RestartRuleAction::RestartAllContainers);
+        self.starting_over |= starts_over && !ending;
+    }
+
+    /// A sidecar that has started lets the next container start.
+    fn note_done(&mut self, index: usize) {
+        let (spec, seen) = (&self.spec.containers[index], &mut self.seen[index]);
+        seen.done |= spec.role == ContainerRole::Sidecar && seen.running && seen.asked.is_started(spec);
     }
 
     fn perform(&mut self, action: &Action) {
         assert!(self.finished.is_none(), "{action:?} after Finish");
+        let ending = self.state.is_ending();
         match action {
             Action::Start { container, attempt } => self.start(container.0, *attempt),
             Action::Terminate { container, attempt } => self.terminate(container.0, *attempt),
             Action::Kill { container, attempt } => self.kill(container.0, *attempt),
-            Action::Probe { .. } | Action::RunHook { .. } => {}
+            Action::Probe { container, attempt, kind } => {
+                self.seen[container.0].of_instance(*attempt).ask(&self.spec.containers[container.0], *kind, ending);
+            }
+            Action::RunHook { container, attempt, hook } => {
+                self.seen[container.0].of_instance(*attempt).begin(&self.spec.containers[container.0], *hook, ending);
+            }
             Action::Finish(outcome) => {
                 assert!(self.seen.iter().all(|seen| seen.alive.is_none()), "something outlives the pod");
                 self.finished = Some(outcome.clone());
@@ -218,18 +332,20 @@ impl Model {
 
     fn start(&mut self, index: usize, attempt: Attempt) {
         assert!(self.begun && !self.state.is_ending(), "a start before the beginning or after the end");
+        if self.starting_over {
+            assert!(self.seen.iter().all(|seen| seen.alive.is_none()), "a new beginning beside something old");
+            self.seen.iter_mut().for_each(|seen| seen.done = false);
+            self.starting_over = false;
+        }
         let before = self.spec.containers.iter().zip(&self.seen).take(index);
-        for (spec, seen) in before {
-            match spec.role {
-                ContainerRole::Init => assert!(seen.alive.is_none() && seen.last_code == Some(0), "c{index} before {}", spec.name),
-                ContainerRole::Sidecar => assert!(seen.runs > 0, "c{index} before {}", spec.name),
-                ContainerRole::App => {}
-            }
+        for (spec, seen) in before.filter(|(spec, _)| spec.role != ContainerRole::App) {
+            assert!(seen.done, "c{index} before {}", spec.name);
+            assert!(spec.role != ContainerRole::Init || seen.alive.is_none(), "c{index} beside {}", spec.name);
         }
         let (role, seen) = (self.spec.containers[index].role, &mut self.seen[index]);
         assert_eq!(seen.alive, None, "a second instance");
         assert_eq!(attempt.0, seen.starts, "attempts count up");
-        assert!(role != ContainerRole::Init || seen.last_code != Some(0), "an init container runs again");
+        assert!(role != ContainerRole::Init || !seen.done, "an init container runs again");
         (seen.alive, seen.starts) = (Some(attempt), seen.starts + 1);
     }
 
@@ -238,15 +354,17 @@ impl Model {
         let waits_for = |other: usize| !is_sidecar(other) || other > index;
         let in_the_way = (0..self.seen.len()).any(|other| waits_for(other) && self.seen[other].alive.is_some());
         let late = self.deadline.is_some_and(|deadline| self.now >= deadline);
-        assert!(!is_sidecar(index) || !in_the_way || late, "a sidecar was stopped before its time");
-        assert!(self.state.is_ending());
+        let (ending, unwell) = (self.state.is_ending(), self.seen[index].asked.unwell);
+        assert!(!is_sidecar(index) || !in_the_way || late || unwell, "a sidecar was stopped before its time");
+        assert!(ending || unwell, "a healthy container was stopped");
         let seen = &mut self.seen[index];
         assert!(seen.alive == Some(attempt) && seen.running && seen.asked_at.is_none() && !seen.killed);
+        seen.asked.terminate(&self.spec.containers[index], late || unwell);
         seen.asked_at = Some(self.now);
     }
 
     fn kill(&mut self, index: usize, attempt: Attempt) {
-        let (now, kill_all, seen) = (self.now, self.kill_all, &mut self.seen[index]);
+        let (now, kill_all, seen) = (self.now, self.kill_all || self.starting_over, &mut self.seen[index]);
         assert!(seen.alive == Some(attempt) && !seen.killed, "a kill of what does not live, or a second one");
         let had_grace = seen.asked_at.is_some_and(|asked_at| now >= asked_at + TERMINATION_GRACE_MIN);
         assert!(kill_all || !seen.running || had_grace, "killed without grace");
@@ -296,8 +414,14 @@ impl Model {
     }
 }
 
+fn cases() -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "how much is tested, not what")]
+    let is_slow = std::env::var_os("WASMPOD_SLOW").is_some();
+    if is_slow { CASES_SLOW } else { CASES }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_sequence_of_events_keeps_the_invariants(spec in specs(), begins in prop::bool::weighted(0.95), stimuli in stimuli()) {

@@ -195,3 +195,36 @@ fn durations_are_printed_as_go_prints_them() {
     let printed = [500, 1_500, 10_000, 80_000, 160_000, 300_000, 3_600_000, 1_050].map(|ms| go_duration(Duration::from_millis(ms)));
     assert_eq!(printed, ["500ms", "1.5s", "10s", "1m20s", "2m40s", "5m0s", "1h0m0s", "1.05s"]);
 }
+
+#[test]
+fn termination_messages_share_what_a_pod_may_say() {
+    let lengths = |containers: usize| {
+        let scenario = (0..containers).fold(pod(Never), |pod, number| pod.app(&format!("c{number}"), [Forever]));
+        let mut state = PodState::new(&scenario.spec, BackoffPolicy::KUBELET);
+        state.step(Event::Begin, Duration::ZERO);
+        for index in 0..containers {
+            let exit = ContainerExit::exited(1).with_message("é".repeat(5000));
+            state.step(Event::Exited { container: ContainerIndex(index), attempt: Attempt(0), exit }, Duration::ZERO);
+        }
+        let status = pod_status(&scenario.spec, &state, &facts());
+        let ended = status.container_statuses.unwrap().into_iter().map(|status| status.state.unwrap().terminated.unwrap());
+        ended.map(|ended| ended.message.unwrap().len()).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(1), [4096], "as much as one container may say");
+    assert_eq!(lengths(4), [3072; 4], "12 KiB in all");
+    assert_eq!(lengths(5), [2456; 5], "never half a character");
+}
+
+#[test]
+fn limits_and_the_quality_of_service_are_those_of_the_spec() {
+    let mut scenario = pod(Always).app("app", [Forever]).with(|app| {
+        app.cpu_limit_millicores = Some(250);
+        app.memory_limit_bytes = Some(64 << 20);
+    });
+    scenario.spec.qos_class = QosClass::Guaranteed;
+    let status = status(scenario.until(1));
+    assert_eq!(status.qos_class.as_deref(), Some("Guaranteed"));
+    let limits = status.container_statuses.unwrap().remove(0).resources.unwrap().limits.unwrap();
+    let limits: Vec<_> = limits.into_iter().map(|(name, limit)| format!("{name} {}", limit.0)).collect();
+    assert_eq!(limits, ["cpu 250m", "memory 67108864"]);
+}

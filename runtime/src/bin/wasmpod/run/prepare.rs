@@ -3,25 +3,26 @@
 //! All that can be wrong with what the user gave is found here, before anything runs: images that are missing or no WebAssembly,
 //! imports that nobody provides, ports in use, volumes that are not there.
 
+use super::programs::Programs;
+use super::publish;
 use super::target::Target;
-use super::{progress, publish};
 use crate::args::{EnvArg, RunArgs, VolumeArg};
-use crate::{environment, report};
-use futures::future::try_join_all;
+use crate::engine::engine;
+use crate::progress::Progress;
+use crate::{environment, image_store, report};
 use k8s_openapi::api::core::v1;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
-use wasmpod::container::Program;
-use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
-use wasmpod::image::{self, ImageReference};
-use wasmpod::manifest::{LowerContext, LoweredPod};
-use wasmpod::net::{AddressPool, PodAddresses};
-use wasmpod::pod::spec::{HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
+use wasmpod::engine::Engine;
+use wasmpod::manifest::{LowerContext, Manifest};
+use wasmpod::net::{Cluster, ClusterMember, ClusterPod, EgressPolicy, NamedPort, PodAddresses};
+use wasmpod::pod::spec::{ContainerRole, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
 use wasmpod::pod::state::ContainerIndex;
-use wasmpod::pod::{ContainerImage, Sandbox, SandboxConfig};
+use wasmpod::pod::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};
 use wasmpod::wasi::Stdin;
+use wasmpod::workload::{Replica, WorkloadSpec};
 use wasmpod::{Error, Result};
 
 /// The volumes that `--volume` adds are called this, with a number.
@@ -35,67 +36,142 @@ pub(super) struct Prepared {
     pub(super) sandbox: Sandbox,
     /// What its containers run, in their order.
     pub(super) images: Vec<ContainerImage>,
+    /// Its place in the network between the pods.
+    pub(super) member: ClusterMember,
 }
 
-/// Makes all pods of the target ready.
-pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>> {
-    target.manifest.check_pod_security(args.pod_security)?;
-    let pool = AddressPool::new();
-    let addresses: Vec<PodAddresses> = target.manifest.pods().map(|_| pool.take()).collect::<Result<_>>()?;
-    let lowered = lower(&target, args, &addresses)?;
-    for warning in lowered.iter().flat_map(|pod| &pod.warnings) {
-        report::warn(&warning.to_string());
+/// What every pod of the run is made ready with.
+pub(super) struct Kit {
+    manifest: Manifest,
+    engine: Engine,
+    programs: Programs,
+    cluster: Cluster,
+    env: Vec<(String, String)>,
+    volumes: Vec<VolumeArg>,
+    egress: EgressPolicy,
+    /// For each workload.
+    publish: Vec<Vec<PublishedPort>>,
+    /// Where claimed volumes are.
+    claims_dir: Option<PathBuf>,
+    is_file: bool,
+}
+
+impl Kit {
+    /// Makes everything ready that the pods share, and looks at the first pod of each workload, so that what is wrong with any of
+    /// them is said before anything runs.
+    pub(super) async fn assemble(args: &RunArgs, target: Target, root: Option<&Path>) -> Result<Self> {
+        target.manifest.check_pod_security(args.pod_security)?;
+        let progress = Progress::new();
+        let engine = engine(args.cache_dir.clone(), &progress)?;
+        let programs = Programs::new(args, root, &engine, &target, &progress);
+        let mut kit = Self {
+            engine,
+            programs,
+            cluster: Cluster::new(),
+            env: args.env.iter().map(extra_env).collect::<Result<Vec<_>>>()?,
+            volumes: args.volume.clone(),
+            egress: args.egress.clone(),
+            publish: Vec::new(),
+            claims_dir: image_store::root(root).ok().map(|root| root.join("volumes")),
+            is_file: target.is_file,
+            manifest: target.manifest,
+        };
+        // Any address will do to see whether a pod can be lowered.
+        let addresses = kit.cluster.take()?;
+        let mut lowered = kit.manifest.lower(|_| kit.context(&addresses))?;
+        for pod in &mut lowered {
+            kit.adjust(&mut pod.spec)?;
+        }
+        let warnings = lowered.iter().flat_map(|pod| pod.warnings.iter().map(ToString::to_string));
+        warnings
+            .chain(kit.manifest.object_warnings())
+            .chain(kit.manifest.skipped().iter().cloned())
+            .for_each(|text| report::warn(&text));
+        kit.programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
+        let counts = kit.manifest.workloads().map(WorkloadSpec::pods_at_once);
+        kit.publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec).zip(counts))?;
+        Ok(kit)
     }
-    let engine = engine(args)?;
-    let mut programs = Programs { engine: engine.clone(), base: target.base, is_file: target.is_file, ready: BTreeMap::new() };
-    programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
-    let manifest = &target.manifest;
-    let mut publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec))?.into_iter();
-    let mut prepared = Vec::with_capacity(lowered.len());
-    for (index, (pod, addresses)) in lowered.into_iter().zip(addresses).enumerate() {
-        let images = programs.of(&pod.spec)?;
+
+    /// The network between the pods.
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What the manifest says.
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Makes one pod of a workload ready to start.
+    pub(super) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
+        let addresses = self.cluster.take()?;
+        let mut pod = self.manifest.lower_replica(workload, replica, &self.context(&addresses))?;
+        self.adjust(&mut pod.spec)?;
+        // All but what this replica alone names is here already.
+        self.programs.load([&pod.spec]).await?;
+        let images = self.programs.apply(&mut pod.spec)?;
+        let publish = self.publish.get(workload).cloned().unwrap_or_default();
+        let any_port = publish.iter().any(|port| port.host.port() == 0);
         let config = SandboxConfig {
-            engine: engine.clone(),
+            engine: self.engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
-            claims_dir: environment::data_dir().map(|dir| dir.join("wasmpod/volumes")),
+            claims_dir: self.claims_dir.clone(),
             image_volumes: BTreeMap::new(),
-            publish: publish.next().unwrap_or_default(),
-            stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
+            publish,
+            stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };
         let pod_name = format!("pod {}", pod.spec.name);
         let within = |error: Error| match error.subject().filter(|field| field.starts_with("spec.")) {
             // It is about a field of the manifest: say where that stands.
-            Some(field) => manifest.locate(index, field).map_or_else(|| Error::internal("no such pod"), |place| error.at(place)),
+            Some(field) => {
+                self.manifest.locate(workload, field).map_or_else(|| Error::internal("no such pod"), |place| error.at(place))
+            }
             None => error.within(&pod_name),
         };
         let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(within)?;
         sandbox.warnings().for_each(|warning| report::warn(&warning));
-        for chosen in sandbox.published().iter().filter(|_| args.publish.iter().any(|publish| publish.host_port == 0)) {
+        for chosen in sandbox.published().iter().filter(|_| any_port) {
             report::note(&format!("published on {}", chosen.address()));
         }
-        prepared.push(Prepared { object: pod.pod, sandbox, images });
+        let member = self.cluster.join(cluster_pod(sandbox.spec(), &pod.pod), sandbox.network());
+        Ok(Prepared { object: pod.pod, sandbox, images, member })
     }
-    Ok(prepared)
-}
 
-fn lower(target: &Target, args: &RunArgs, addresses: &[PodAddresses]) -> Result<Vec<LoweredPod>> {
-    let env = args.env.iter().map(extra_env).collect::<Result<Vec<_>>>()?;
-    let mut addresses = addresses.iter();
-    let mut lowered = target.manifest.lower(|_| LowerContext {
-        pod_ips: addresses.next().map(|pod| vec![pod.ipv4().into(), pod.ipv6().into()]).unwrap_or_default(),
-        host_ips: host_ips(),
-        node_cpu_millis: environment::processors().saturating_mul(1000),
-        extra_env: env.clone(),
-        egress: args.egress.clone(),
-        ..LowerContext::new(Uuid::new_v4().to_string())
-    })?;
-    for (index, volume) in args.volume.iter().enumerate() {
-        for pod in &mut lowered {
-            add_volume(&mut pod.spec, volume, format!("{EXTRA_VOLUME}-{index}"))?;
+    fn context(&self, addresses: &PodAddresses) -> LowerContext {
+        LowerContext {
+            pod_ips: vec![addresses.ipv4().into(), addresses.ipv6().into()],
+            host_ips: host_ips(),
+            node_cpu_millis: environment::processors().saturating_mul(1000),
+            extra_env: self.env.clone(),
+            egress: self.egress.clone(),
+            ..LowerContext::new(Uuid::new_v4().to_string())
         }
     }
-    Ok(lowered)
+
+    /// What the command line says of every pod.
+    fn adjust(&self, spec: &mut PodSpec) -> Result<()> {
+        for (index, volume) in self.volumes.iter().enumerate() {
+            add_volume(spec, volume, format!("{EXTRA_VOLUME}-{index}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The pod as Services see it.
+fn cluster_pod(spec: &PodSpec, object: &v1::Pod) -> ClusterPod {
+    let containers = spec.containers.iter().filter(|container| container.role != ContainerRole::Init);
+    let named = containers
+        .flat_map(|container| &container.ports)
+        .filter_map(|port| Some(NamedPort { name: port.name.clone()?, port: port.container_port, protocol: port.protocol }));
+    ClusterPod {
+        namespace: spec.namespace.clone(),
+        labels: spec.labels.clone(),
+        hostname: Some(spec.hostname.clone()),
+        subdomain: object.spec.as_ref().and_then(|spec| spec.subdomain.clone()),
+        ports: named.collect(),
+    }
 }
 
 /// Where the pods see the machine: at the address from which published connections come.
@@ -129,71 +205,4 @@ fn add_volume(spec: &mut PodSpec, volume: &VolumeArg, name: String) -> Result<()
     }
     spec.volumes.push(VolumeSpec { name, source: VolumeSource::HostPath { path, kind: HostPathType::Directory } });
     Ok(())
-}
-
-fn engine(args: &RunArgs) -> Result<Engine> {
-    let cache_dir = args.cache_dir.clone().or_else(|| Some(environment::cache_dir()?.join("wasmpod")));
-    let cache_dir = cache_dir.ok_or_else(|| {
-        Error::invalid("there is no directory for compiled artifacts: neither HOME nor XDG_CACHE_HOME is set")
-            .hint("give one by --cache-dir")
-    })?;
-    Engine::new(EngineConfig {
-        mode: EngineMode::Run,
-        cache_dir,
-        compiler: compiler()?,
-        compile_limits: CompileLimits::STANDARD,
-        on_compile: Some(progress::observer()),
-        guest_threads: None,
-    })
-}
-
-/// The compiler installed beside this program; a program that carries a compiler is its own where there is none.
-fn compiler() -> Result<Compiler> {
-    let program = environment::program().ok_or_else(|| Error::internal("cannot tell where this program is"))?;
-    let beside = Compiler::beside(&program);
-    let is_installed = matches!(&beside, Compiler::Program(path) if path.exists());
-    Ok(if cfg!(feature = "compiler") && !is_installed { Compiler::Program(program) } else { beside })
-}
-
-/// The programs of all pods, each image loaded once.
-struct Programs {
-    engine: Engine,
-    base: PathBuf,
-    /// A single file is what the user named: no need to say in which container of which pod it is.
-    is_file: bool,
-    ready: BTreeMap<String, ContainerImage>,
-}
-
-impl Programs {
-    /// Loads what the pods name, compiling several at a time where the cache has them not.
-    async fn load<'a>(&mut self, specs: impl Iterator<Item = &'a PodSpec>) -> Result<()> {
-        let containers = specs.flat_map(|spec| spec.containers.iter().map(move |container| (spec, container)));
-        let mut wanted: BTreeMap<&str, String> = BTreeMap::new();
-        for (spec, container) in containers {
-            wanted.entry(&container.image).or_insert_with(|| format!("container {} of pod {}", container.name, spec.name));
-        }
-        let this = &*self;
-        let loaded = try_join_all(wanted.into_iter().map(|(image, user)| async move {
-            let within = |error: Error| if this.is_file { error } else { error.within(&user) };
-            this.load_one(image).await.map(|loaded| (image.to_owned(), loaded)).map_err(within)
-        }));
-        let loaded = loaded.await?;
-        self.ready.extend(loaded);
-        Ok(())
-    }
-
-    async fn load_one(&self, image: &str) -> Result<ContainerImage> {
-        let reference = ImageReference::parse(image, Some(&self.base))?;
-        let contents = image::load(&reference)?;
-        let artifact = self.engine.load(image, contents.bytes).await?;
-        let program = Program::link(&artifact).map_err(|error| error.at(image))?;
-        let entrypoint = contents.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(ContainerImage { program, id: format!("sha256:{}", contents.digest), entrypoint })
-    }
-
-    /// What the containers of `spec` run, in their order.
-    fn of(&self, spec: &PodSpec) -> Result<Vec<ContainerImage>> {
-        let lost = || Error::internal("an image was not loaded");
-        spec.containers.iter().map(|container| self.ready.get(&container.image).cloned().ok_or_else(lost)).collect()
-    }
 }

@@ -1,4 +1,4 @@
-//! What to run: a manifest, or a single WebAssembly file around which a pod is made.
+//! What to run: a manifest, or a single WebAssembly file or image around which a pod is made.
 
 use crate::args::{PublishArg, RunArgs};
 use k8s_openapi::api::core::v1;
@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use wasmpod::engine::looks_like_webassembly;
+use wasmpod::image::ImageReference;
 use wasmpod::limits::MANIFEST_BYTES_MAX;
-use wasmpod::manifest::Manifest;
+use wasmpod::manifest::{Manifest, ParseOptions};
 use wasmpod::pod::spec::Protocol;
 use wasmpod::{Error, Result};
 
@@ -17,7 +18,7 @@ pub(super) struct Target {
     pub(super) manifest: Manifest,
     /// Where relative image paths start.
     pub(super) base: PathBuf,
-    /// Whether it is a single file: its container reads this process's standard input.
+    /// Whether it is a single file or image: its container reads this process's standard input.
     pub(super) is_file: bool,
 }
 
@@ -27,23 +28,32 @@ pub(super) fn read(args: &RunArgs) -> Result<Target> {
     if path == Path::new("-") {
         let bytes = limited(std::io::stdin().lock(), "standard input")?;
         refuse_arguments(args)?;
-        let manifest = Manifest::from_bytes(&bytes, "standard input")?;
+        let manifest = Manifest::from_bytes_with(&bytes, "standard input", options(args))?;
         return Ok(Target { manifest, base: PathBuf::new(), is_file: false });
     }
     let source = path.display().to_string();
+    if let Some(image) = image(path) {
+        let manifest = Manifest::from_pod(&pod_around(image, args), &source)?;
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: true });
+    }
     let file = std::fs::File::open(path).map_err(|error| cannot_read(error, &source))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(Error::invalid("this is a directory").at(source).hint("name the manifest or the .wasm file in it"));
     }
     let bytes = limited(file, &source)?;
     // No manifest holds a zero byte: whatever binary it is, the engine knows better what to say about it.
-    if looks_like_webassembly(&bytes) || bytes.contains(&0) {
-        let manifest = Manifest::from_pod(&pod_around(path, args)?, &source)?;
+    if looks_like_webassembly(&bytes) || bytes.contains(&0) || (bytes.is_empty() && is_called_webassembly(path)) {
+        let image = path.to_str().ok_or_else(|| Error::invalid("the path is not UTF-8").at(&source))?;
+        let manifest = Manifest::from_pod(&pod_around(&format!("file:{image}"), args), &source)?;
         return Ok(Target { manifest, base: PathBuf::new(), is_file: true });
     }
     refuse_arguments(args)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Target { manifest: Manifest::from_bytes(&bytes, &source)?, base, is_file: false })
+    Ok(Target { manifest: Manifest::from_bytes_with(&bytes, &source, options(args))?, base, is_file: false })
+}
+
+fn options(args: &RunArgs) -> ParseOptions {
+    ParseOptions { ignore_unknown_kinds: args.ignore_unknown }
 }
 
 /// Reads one byte more than a manifest may have: enough to tell what it is, and for the parser to say that it is too long.
@@ -57,35 +67,52 @@ fn limited(reader: impl std::io::Read, source: &str) -> Result<Vec<u8>> {
 fn cannot_read(error: std::io::Error, source: &str) -> Error {
     Error::io("cannot read it", error)
         .at(source)
-        .hint("wasmpod run takes a Pod manifest, a .wasm or .wat file, or - for a manifest from stdin")
+        .hint("wasmpod run takes a Pod manifest, a .wasm or .wat file, an image, or - for a manifest from stdin")
 }
 
 fn refuse_arguments(args: &RunArgs) -> Result<()> {
     if args.args.is_empty() {
         return Ok(());
     }
-    Err(Error::invalid("arguments after -- are for a WebAssembly file; a manifest has its own")
+    Err(Error::invalid("arguments after -- are for a WebAssembly file or image; a manifest has its own")
         .at(args.target.display().to_string())
         .hint("set spec.containers[].args in the manifest"))
 }
 
-/// The pod that runs a single file: once, with the arguments of the command line.
-fn pod_around(path: &Path, args: &RunArgs) -> Result<v1::Pod> {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+/// The image that the target names, if it is no file: what is there comes first, and what is called like a manifest or a program is
+/// taken for a file that is missing.
+fn image(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let is_called_manifest =
+        path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+    match ImageReference::parse(text, None).ok()? {
+        ImageReference::File(_) => text.starts_with("file:").then_some(text),
+        ImageReference::Registry(_) if path.exists() || is_called_manifest => None,
+        _ => Some(text),
+    }
+}
+
+fn is_called_webassembly(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wasm" || extension == "wat")
+}
+
+/// The pod that runs a single image: once, with the arguments of the command line.
+fn pod_around(image: &str, args: &RunArgs) -> v1::Pod {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let stem = last.split(['.', ':', '@']).find(|part| !part.is_empty()).unwrap_or_default().to_lowercase();
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
     let name = name.trim_matches('-');
     let name = if name.is_empty() { "container" } else { name }.to_owned();
-    let image = path.to_str().ok_or_else(|| Error::invalid("the path is not UTF-8").at(path.display().to_string()))?;
     let container = v1::Container {
         name: name.clone(),
-        image: Some(format!("file:{image}")),
+        image: Some(image.to_owned()),
         args: (!args.args.is_empty()).then(|| args.args.clone()),
         ports: Some(container_ports(&args.publish)),
         ..v1::Container::default()
     };
     let spec = v1::PodSpec { containers: vec![container], restart_policy: Some("Never".to_owned()), ..v1::PodSpec::default() };
     let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
-    Ok(v1::Pod { metadata, spec: Some(spec), status: None })
+    v1::Pod { metadata, spec: Some(spec), status: None }
 }
 
 /// The published ports, declared: a preview-1 module gets its listeners from them, an HTTP component its port.

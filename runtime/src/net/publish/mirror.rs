@@ -1,0 +1,53 @@
+//! Mirrors: real sockets in the pod's network namespace for those of the pod that others may reach.
+//!
+//! The process stands in that namespace, so a mirror is an ordinary socket on the very address that the guest has bound: kubelet
+//! probes, Services and other pods find it as they find any pod's. A port that somebody else has there is taken for the guest too.
+
+use super::{Published, serve, udp};
+use crate::limits::TCP_BACKLOG_MAX_CONNECTIONS;
+use crate::net::{AddressFamily, PodNet, Protocol};
+use rustix::net::{SocketFlags, SocketType, sockopt};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Binds `local` in the namespace and carries what arrives there to the pod's port of the same number, on `runtime`.
+pub(super) fn open(net: &PodNet, runtime: &Handle, protocol: Protocol, local: SocketAddr) -> io::Result<Published> {
+    let socket = bind(protocol, local)?;
+    // Both kinds register with the runtime that will serve them.
+    let _inside = runtime.enter();
+    let task = match protocol {
+        Protocol::Tcp => {
+            let backlog = i32::try_from(TCP_BACKLOG_MAX_CONNECTIONS).unwrap_or(i32::MAX);
+            rustix::net::listen(&socket, backlog)?;
+            runtime.spawn(serve(TcpListener::from_std(socket.into())?, net.clone(), local.port()))
+        }
+        Protocol::Udp => runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, net.clone(), local.port())),
+    };
+    Ok(Published { address: local, _task: AbortOnDropHandle::new(task) })
+}
+
+fn bind(protocol: Protocol, local: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let family = match AddressFamily::of(local.ip()) {
+        AddressFamily::Ipv4 => rustix::net::AddressFamily::INET,
+        AddressFamily::Ipv6 => rustix::net::AddressFamily::INET6,
+    };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if local.is_ipv6() {
+        // As the guest's own socket is: an IPv4 one may have the same port.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Connections of an earlier listener that linger in TIME_WAIT do not hold the port, as in the pod's own network.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &local)?;
+    Ok(socket)
+}

@@ -1,0 +1,79 @@
+//! What must hold when things go on for long, or go wrong.
+
+use crate::harness::{Containerd, can_run, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+
+const GUESTS: &str = "localhost/guests:1";
+
+#[test]
+fn a_hundred_containers_leave_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    let containerd = Containerd::start();
+    containerd.import_guests(&["args-env"]);
+    // The first one makes what stays: the connection to the event service, for one.
+    for id in ["first", "second"] {
+        containerd.run(&[GUESTS, id]).ok();
+    }
+    eventually("the servers end", || containerd.shims().is_empty());
+    let before = containerd.holdings();
+    for index in 0..100 {
+        containerd.run(&[GUESTS, &format!("c{index}")]).ok();
+    }
+    eventually("the servers end", || containerd.shims().is_empty());
+    // Connections that were closed a moment ago may still be counted.
+    let mut after = containerd.holdings();
+    for _ in 0..100 {
+        if after == before {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        after = containerd.holdings();
+    }
+    assert_eq!(after, before, "pipes, sockets, descriptors, servers, mounts");
+}
+
+#[test]
+fn a_server_that_is_killed_is_an_exit_137() {
+    if !can_run() {
+        return;
+    }
+    let containerd = Containerd::start();
+    containerd.import_guests(&["busy-loop"]);
+    containerd.run_detached(&[GUESTS, "a"]);
+    let waiting = containerd.spawn_ctr(&["events"]);
+    let [shim] = containerd.shims()[..] else { panic!("one container, one server") };
+    kill_process(Pid::from_raw(i32::try_from(shim).unwrap()).unwrap(), Signal::KILL).unwrap();
+    eventually("containerd notices", || containerd.status("a").is_none_or(|status| status != "RUNNING"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut waiting = waiting;
+    waiting.kill().unwrap();
+    let events = String::from_utf8(waiting.wait_with_output().unwrap().stdout).unwrap();
+    let exit = events.lines().find(|line| line.contains("/tasks/exit")).unwrap_or_else(|| panic!("{events}"));
+    assert!(exit.contains(r#""exit_status":137"#), "{exit}");
+    containerd.ctr(&["container", "rm", "a"]).ok();
+}
+
+#[test]
+fn containers_outlive_a_restart_of_containerd() {
+    if !can_run() {
+        return;
+    }
+    let mut containerd = Containerd::start();
+    containerd.import_guests(&["block-in-sleep"]);
+    let ids: Vec<String> = (0..20).map(|index| format!("c{index}")).collect();
+    for id in &ids {
+        containerd.run_detached(&[GUESTS, id]);
+    }
+    let before = containerd.shims();
+    containerd.restart();
+    for id in &ids {
+        assert_eq!(containerd.status(id).as_deref(), Some("RUNNING"), "{id}");
+    }
+    assert_eq!(containerd.shims().len(), before.len());
+    for id in &ids {
+        assert_eq!(containerd.finish(id), 137, "{id}");
+    }
+    eventually("the servers end", || containerd.shims().is_empty());
+}
