@@ -88,6 +88,7 @@ async fn four_busy_containers_hold_their_cpu_limits() {
     let (mut closest, start) = ([None::<f64>; 4], Instant::now());
     for _ in 0..20 {
         let seen = shares(&runs, Duration::from_secs(1)).await;
+        eprintln!("{LIMITS:?}: {seen:.0?}");
         for ((closest, share), limit) in closest.iter_mut().zip(&seen).zip(LIMITS) {
             let off = (share.used / limit as f64 - 1.0).abs();
             if !share.is_starved() || off <= 0.05 {

@@ -1,7 +1,7 @@
 //! `wasmpod run` as its users meet it.
 
 use crate::guests;
-use crate::harness::{Folder, Program, finish, interrupt, wait_for};
+use crate::harness::{Folder, Program, example, finish, interrupt, wait_for};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
@@ -148,10 +148,21 @@ fn output_that_nobody_reads_ends_the_pod() {
 
 #[test]
 fn a_container_that_cannot_be_started_says_so() {
-    let odd = r#"(module (memory (export "memory") 1) (func (export "_start") (param i32)))"#;
-    let finished = Folder::new().with("odd.wat", odd).run(&["odd.wat", "--timeout", "200ms"]);
+    // Both want the port that a container without any serves HTTP on.
+    let manifest = "{apiVersion: v1, kind: Pod, metadata: {name: twins}, spec: {containers: \
+                    [{name: one, image: 'file:./front.wasm'}, {name: two, image: 'file:./front.wasm'}]}}";
+    let front = std::fs::read(example("http").join("front.wasm")).unwrap();
+    let finished = Folder::new().with("pod.yaml", manifest).with("front.wasm", front).run(&["pod.yaml", "--timeout", "1s"]);
     assert_eq!(finished.status, 124);
-    assert!(finished.stderr.contains("warning: container odd could not be started"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("could not be started"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_start_function_of_another_type_is_no_program() {
+    let odd = r#"(module (memory (export "memory") 1) (func (export "_start") (param i32)))"#;
+    let finished = Folder::new().with("odd.wat", odd).run(&["odd.wat"]);
+    assert_eq!(finished.status, 2);
+    assert!(finished.stderr.contains("its export _start is not a function without parameters"), "{}", finished.stderr);
 }
 
 #[test]

@@ -239,7 +239,9 @@ impl Sandbox {
         drop((published, network));
         let remove = move || {
             let removed = Arc::into_inner(volumes).map_or(Ok(()), PodVolumes::remove);
-            removed.and(directory.remove())
+            // Both, whatever becomes of the first.
+            let closed = directory.remove();
+            removed.and(closed)
         };
         tokio::task::spawn_blocking(remove).await.unwrap_or_else(|_| Err(Error::internal("the removal of the volumes failed")))
     }
