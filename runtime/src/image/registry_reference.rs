@@ -59,7 +59,7 @@ impl RegistryReference {
             repository.insert_str(0, DEFAULT_FOLDER);
         }
         check_repository(text, &repository)?;
-        let tag = tag.or(if digest.is_none() { Some(DEFAULT_TAG) } else { None }).map(str::to_owned);
+        let tag = tag.or_else(|| digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned);
         Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
 

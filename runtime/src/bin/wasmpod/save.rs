@@ -24,7 +24,7 @@ pub(crate) fn run(args: &SaveArgs, root: Option<&Path>) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let failed = |error| Error::io("cannot write the archive", error).at(args.output.display().to_string());
-    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let file = NamedTempFile::new_in(folder).map_err(failed)?;
     archive::save(&store, &images, BufWriter::new(&file)).map_err(|error| error.within(&args.output.display().to_string()))?;
     // Like any file that a program writes, and unlike a temporary one: for others to read.

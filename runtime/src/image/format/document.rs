@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// What an image's descriptor points at.
+#[allow(clippy::large_enum_variant, reason = "one is read and looked at; there are never many of them")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image.

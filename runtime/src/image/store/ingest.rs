@@ -127,7 +127,7 @@ impl Ingest {
         self.file.sync_all()?;
         let place = self.store.blob_path(self.descriptor.digest);
         fs::rename(&self.path, &place)?;
-        sync_dir(place.parent().unwrap_or(self.store.root()))
+        sync_dir(place.parent().unwrap_or_else(|| self.store.root()))
     }
 
     /// Throws away what came.

@@ -77,7 +77,7 @@ pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
+    sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))
 }
 
 /// Makes sure that the names in a directory survive a power cut.
