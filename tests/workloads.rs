@@ -190,13 +190,18 @@ fn a_stateful_set_starts_its_pods_one_after_the_other() {
 fn kinds_that_are_not_run_are_refused_by_name() {
     let manifest = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\n---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\n";
     let folder = Folder::new().with("all.yaml", manifest);
-    insta::assert_snapshot!(folder.run(&["all.yaml"]).stderr);
+    // The whole texts are with the tests of the manifest.
+    let refused = folder.run(&["all.yaml"]);
+    for text in ["Ingress (networking.k8s.io/v1) is not a kind that wasmpod runs", "CronJob (batch/v1) is not run"] {
+        assert!(refused.status == 2 && refused.stderr.contains(text), "{refused:?}");
+    }
     let manifest = format!("{manifest}---\n{}", workload("Job", "once", "zero.wat", "", ""));
     let folder = folder.with("all.yaml", manifest).with("zero.wat", guests::exits(0));
     let finished = folder.run(&["all.yaml", "--ignore-unknown"]);
     assert_eq!(finished.status, 0, "{finished:?}");
-    let warnings: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("warning")).collect();
-    insta::assert_snapshot!(warnings.join("\n"));
+    for text in ["warning: all.yaml: Ingress \"web\": skipped", "warning: all.yaml: CronJob \"nightly\": skipped"] {
+        assert!(finished.stderr.contains(text), "{finished:?}");
+    }
 }
 
 #[test]
