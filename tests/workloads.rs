@@ -109,6 +109,17 @@ fn a_list_runs_all_its_items_and_names_pods_in_the_log() {
 }
 
 #[test]
+fn labels_pick_the_pods_that_run() {
+    let job = |name: &str| workload("Job", name, &format!("{name}.wat"), "", "") + "---\n";
+    let folder = Folder::new().with("jobs.yaml", job("one") + &job("two"));
+    let folder = folder.with("one.wat", guests::writes(1, "one\n", 0)).with("two.wat", guests::writes(1, "two\n", 0));
+    assert_eq!(folder.run(&["jobs.yaml", "-l", "app in (two, three)"]).stdout, "two\n");
+    let none = folder.run(&["jobs.yaml", "-l", "app=three"]);
+    assert!(none.status == 2 && none.stderr.contains("no pod of the manifest has labels"), "{none:?}");
+    assert_eq!(folder.run(&["jobs.yaml", "-l", "app in two"]).status, 2);
+}
+
+#[test]
 fn a_pod_that_cannot_start_does_not_take_the_others_with_it() {
     let port = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let taken = port.local_addr().unwrap().port();
