@@ -37,10 +37,10 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-use crate::Result;
 use crate::net::{EgressPolicy, ServiceConfig};
 use crate::pod::spec::PodSpec;
 use crate::workload::spec::{Replica, WorkloadSpec};
+use crate::{Error, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use std::fmt;
 use std::net::IpAddr;
@@ -184,6 +184,22 @@ impl Manifest {
     /// The workloads, in the order of the manifest: its Pods, and the objects that wrap a pod template.
     pub fn workloads(&self) -> impl ExactSizeIterator<Item = &WorkloadSpec> {
         self.templates.iter().map(|template| &template.spec)
+    }
+
+    /// Keeps the workloads whose pods have labels that `selector` selects, and drops the others.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when none is left.
+    pub fn select(&mut self, selector: &Selector) -> Result<()> {
+        let labels = |pod: &Pod| pod.metadata.labels.clone().unwrap_or_default();
+        let keep: Vec<bool> = self.pods.iter().map(|object| selector.matches(&labels(&object.value))).collect();
+        let (mut pods, mut templates) = (keep.iter(), keep.iter());
+        self.pods.retain(|_| pods.next() == Some(&true));
+        self.templates.retain(|_| templates.next() == Some(&true));
+        if self.pods.is_empty() {
+            return Err(Error::not_found("no pod of the manifest has labels that the selector selects").at(self.source.as_str()));
+        }
+        Ok(())
     }
 
     /// The Services, in the order of the manifest.

@@ -15,7 +15,7 @@
 //! Every operation is synchronous and never blocks; `poll_*` register the task to be woken, the few `async` methods wrap them.
 //! The semantics are those of Linux, but for the differences listed in `docs/network.md`.
 //!
-//! Locks are taken in this order: a socket, the port table, a backlog or mailbox, a flow; that of the [`cluster`] is held with no other
+//! Locks are taken in this order: a socket, the port table, a backlog or mailbox, a flow; that of the network between pods is held with no other
 //! but a socket's. No task is woken under a lock.
 //!
 //! ```

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use wasmpod::manifest::PodSecurity;
+use wasmpod::manifest::{PodSecurity, Selector};
 use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
@@ -76,6 +76,9 @@ pub(crate) struct RunArgs {
     /// Arguments for the WebAssembly file or image; a manifest has its own.
     #[arg(last = true)]
     pub(crate) args: Vec<String>,
+    /// Run only the pods with these labels: app=web,tier!=cache,release in (a,b),!canary.
+    #[arg(short = 'l', long, value_name = "LABELS", value_parser = parse_selector)]
+    pub(crate) selector: Option<Selector>,
     /// Leave out objects of kinds that wasmpod does not run, with a warning, instead of refusing the manifest.
     #[arg(long)]
     pub(crate) ignore_unknown: bool,
@@ -97,8 +100,8 @@ pub(crate) struct RunArgs {
     /// What of the outside world the pods may reach: internet, none, or a list such as api.example.com:443,10.0.0.0/8.
     ///
     /// Entries are [tcp://|udp://]HOST[:PORT], where HOST is a name, *.NAME, an address or ADDRESS/BITS. The annotation
-    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is never reached, its link-local addresses only when
-    /// an entry is that very address.
+    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is only reached as host.wasmpod.internal when
+    /// 127.0.0.1 is an entry, its link-local addresses only when an entry is that very address.
     #[arg(long, value_name = "POLICY", value_parser = parse_egress, default_value = "internet")]
     pub(crate) egress: EgressPolicy,
     /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
@@ -177,6 +180,10 @@ impl FromStr for PublishArg {
 /// An error with its hint, in the one line that clap shows.
 fn in_one_line(error: &wasmpod::Error) -> String {
     error.advice().map_or_else(|| error.chain(), |hint| format!("{}; {hint}", error.chain()))
+}
+
+fn parse_selector(text: &str) -> Result<Selector, String> {
+    Selector::parse(text).map_err(|error| in_one_line(&error))
 }
 
 fn parse_egress(text: &str) -> Result<EgressPolicy, String> {

@@ -49,7 +49,10 @@ pub(crate) fn run(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
 
 async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     // Reading may wait for a terminal or a pipe, on this very thread: until then signals end the program by themselves.
-    let target = target::read(args)?;
+    let mut target = target::read(args)?;
+    if let Some(selector) = &args.selector {
+        target.manifest.select(selector)?;
+    }
     let mut signals = Signals::listen()?;
     let assemble = async {
         let kit = Kit::assemble(args, target, root).await?;

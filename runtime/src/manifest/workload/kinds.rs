@@ -1,9 +1,10 @@
 //! What each kind says about the pods that it wraps, and the rules that the API server checks for it.
 
-use super::{Template, derived_uid, matches, namespace};
+use super::{Template, derived_uid, namespace};
 use crate::limits::{JOB_COMPLETIONS_MAX, WORKLOAD_REPLICAS_MAX};
 use crate::manifest::names;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
+use crate::manifest::selector::Selector;
 use crate::workload::spec::{ControllerSpec, JobSpec, WorkloadKind, WorkloadSpec, template_hash};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{self as batch, Job};
@@ -72,36 +73,18 @@ fn check_selector(selector: &LabelSelector, template: &PodTemplateSpec, problems
         problems.push(Problem::required(path).hint("write matchLabels with labels that spec.template.metadata.labels has"));
         return;
     }
-    for (key, value) in selector.match_labels.iter().flatten() {
-        let path = path.field("matchLabels");
-        problems.check(names::qualified_name(key).map_err(|rule| Problem::invalid(path.clone(), key, rule)));
-        problems.check(names::label_value(value).map_err(|rule| Problem::invalid(path.key(key), value, rule)));
-    }
-    for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
-        let path = path.field("matchExpressions").index(index);
-        problems.check(
-            names::qualified_name(&requirement.key).map_err(|rule| Problem::invalid(path.field("key"), &requirement.key, rule)),
-        );
-        let values = requirement.values.as_ref().is_some_and(|values| !values.is_empty());
-        match requirement.operator.as_str() {
-            "In" | "NotIn" if !values => {
-                problems.push(Problem::required(path.field("values")).hint("In and NotIn compare with at least one value"));
-            }
-            "Exists" | "DoesNotExist" if values => {
-                problems.push(Problem::forbidden(
-                    path.field("values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                ));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            operator => {
-                let known = ["In", "NotIn", "Exists", "DoesNotExist"];
-                problems.push(Problem::unsupported(path.field("operator"), operator, &known));
-            }
+    let selector = match Selector::of_object(selector) {
+        Ok(selector) => selector,
+        Err(error) => {
+            // The selector names the field below it.
+            let path = FieldPath(path.0.into_iter().chain(FieldPath::parse(error.subject().unwrap_or_default()).0).collect());
+            let problem = Problem::new(path, error.chain().split_once(": ").map_or("is wrong", |(_, message)| message));
+            problems.push(if let Some(hint) = error.advice() { problem.hint(hint) } else { problem });
+            return;
         }
-    }
+    };
     let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-    if problems.is_empty() && !matches(selector, &labels) {
+    if !selector.matches(&labels) {
         let path = FieldPath::of("spec.template.metadata.labels");
         problems.push(Problem::invalid(path, labels, "`selector` does not match template `labels`"));
     }

@@ -15,9 +15,8 @@ pub(super) use support::TYPES;
 
 use crate::workload::spec::WorkloadSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// A workload, and what its pods are made from.
@@ -51,23 +50,6 @@ pub(super) fn derived_uid(kind: &str, namespace: &str, name: &str) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-/// Whether the labels satisfy the selector.
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    equal
-        && selector.match_expressions.iter().flatten().all(|requirement| {
-            let value = labels.get(&requirement.key);
-            let listed = value.is_some_and(|value| requirement.values.iter().flatten().any(|one| one == value));
-            match requirement.operator.as_str() {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
 }
 
 /// The namespace of an object, with its default.
