@@ -18,6 +18,7 @@ mod examples;
 mod generated_pages;
 mod guests;
 mod harness;
+mod images;
 mod net_differential;
 mod pod_network;
 mod run_command;
