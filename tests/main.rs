@@ -14,6 +14,7 @@ mod adversaries;
 mod architecture;
 mod bounded_memory;
 mod errors;
+mod exec;
 mod examples;
 mod generated_pages;
 mod guests;
@@ -21,8 +22,10 @@ mod harness;
 mod images;
 mod net_differential;
 mod pod_network;
+mod resources;
 mod run_command;
 mod stopping;
+mod termination_message;
 mod supply_chain;
 
 /// A test file that nobody lists here would silently not run.

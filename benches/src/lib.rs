@@ -7,6 +7,7 @@
 )]
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmpod::container::Program;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
@@ -80,6 +81,8 @@ impl Bench {
             engine: self.engine.clone(),
             addresses: self.addresses.take().unwrap(),
             state_dir: self.folder.path().to_path_buf(),
+            claims_dir: None,
+            image_volumes: BTreeMap::new(),
             publish: Vec::new(),
             stdin: None,
         };

@@ -32,8 +32,34 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
-// ---- engine ----
 // ---- The engine (`engine`) ----
+// ---- workload: several pods in one run ----
+
+/// Pods that one workload may have at once; more than the pool of `wasmpod run` has slots for would wait for nothing.
+pub const WORKLOAD_REPLICAS_MAX: u32 = 512;
+
+/// Pods of one Job that have to succeed, and its indexes: what a controller may keep in memory for each is some bytes.
+pub const JOB_COMPLETIONS_MAX: u32 = 100_000;
+
+/// The first pause before a failed pod of a Job is replaced (Kubernetes' number); it doubles with every failure.
+pub const JOB_BACKOFF_INITIAL: Duration = Duration::from_secs(10);
+
+/// The longest pause before a failed pod of a Job is replaced (Kubernetes' number).
+pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(360);
+
+/// A pod that ran for so long does not count as one that fails again and again, as a container does not (the kubelet's number).
+pub const REPLACE_RESET_AFTER: Duration = Duration::from_secs(600);
+
+/// Pods that ended and of which a run keeps the last status for its output; the oldest are forgotten first.
+pub const ENDED_PODS_KEPT_MAX: usize = 1024;
+
+/// What the pods of a run may say and its task has not yet heard; a watcher that finds it full waits.
+pub const WORKLOAD_EVENTS_MAX: usize = 1024;
+
+/// Entries of `ports` of one Service; Kubernetes has no number, an iptables proxy meets its own first.
+pub const SERVICE_PORTS_MAX: usize = 256;
+
+// ---- engine ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -165,6 +191,9 @@ pub const PUBLISHED_UDP_CLIENTS_MAX: usize = 1024;
 /// How long a published port rests after it could not accept, in milliseconds: descriptors may be free again then.
 pub const PUBLISHED_ACCEPT_PAUSE_MILLISECONDS: u64 = 50;
 
+/// Clients of UDP Services that are remembered, to bring them the answers; one more replaces the one idle for longest.
+pub const SERVICE_UDP_FLOWS_MAX: usize = 4096;
+
 /// Connections, UDP sockets and lookups out of one pod at once.
 pub const EGRESS_CONNECTIONS_PER_POD_MAX: usize = 1024;
 
@@ -173,6 +202,15 @@ pub const EGRESS_DATAGRAMS_QUEUED_MAX: usize = 64;
 
 /// Addresses outside the pod that one UDP socket has written to and may hear from; at one more the memory is wiped.
 pub const EGRESS_CORRESPONDENTS_MAX: usize = 1024;
+
+/// Entries of one list of what a pod may reach outside: each connection is compared with all of them.
+pub const EGRESS_ENTRIES_MAX: usize = 256;
+
+/// Addresses whose names are remembered for the names of such a list; at one more the memory is wiped, and names are looked up anew.
+pub const EGRESS_NAMED_ADDRESSES_MAX: usize = 4096;
+
+/// Names that are remembered for one address; one more replaces the oldest. Many sites of one provider share an address.
+pub const EGRESS_NAMES_PER_ADDRESS_MAX: usize = 32;
 
 /// How long a connection out of the pod may take to be made, in seconds; about Linux' `tcp_syn_retries`.
 pub const EGRESS_CONNECT_SECONDS_MAX: u64 = 127;
@@ -297,7 +335,6 @@ pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
 
 /// Files in an image archive: each image has some, and an archive may hold hundreds of images.
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
-// Manifests: what a file may ask of its parser and of the pod made from it. What people write stays far below.
 // ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.
@@ -340,11 +377,26 @@ pub const STORE_TABLES_MAX: usize = 100;
 pub const STORE_MEMORIES_MAX: usize = 32;
 /// Bytes of a termination message, as in Kubernetes (`MaxContainerTerminationMessageLength`).
 pub const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of output that may stand in for a termination message, as the kubelet has it (`MaxContainerTerminationMessageLogLength`).
+pub const TERMINATION_LOG_TAIL_BYTES_MAX: usize = 2048;
+/// Lines of it, as the kubelet has it (`MaxContainerTerminationMessageLogLines`).
+pub const TERMINATION_LOG_TAIL_LINES_MAX: usize = 80;
+/// Bytes that the file of a termination message takes at rest: more than is ever read of it. What a container writes beyond that is
+/// given back to the disk at the next look.
+pub const TERMINATION_FILE_BYTES_KEPT: u64 = 64 << 10;
+/// Guest time between two looks at what a container may have written: at the speed of a fast disk some 20 MB. A container that does not
+/// run cannot write and is not looked at.
+pub const STORAGE_LOOK_CPU: Duration = Duration::from_millis(10);
+/// What a container without an `ephemeral-storage` limit may write into its own `/`, in bytes: a machine has more.
+pub const CONTAINER_ROOT_BYTES_DEFAULT: u64 = 1 << 30;
+/// What an `emptyDir` in memory without a `sizeLimit` may hold, in bytes: as much as a container without a memory limit.
+pub const EMPTY_DIR_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Commands waiting for a pod's task; whoever sends one more waits.
 pub const POD_COMMANDS_MAX: usize = 8;
 /// What one instance of a container says to its pod's task: that it started, that it ended.
 pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
-/// How often volumes with a size limit are measured. Between two looks a guest can write more than its limit.
+/// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
+/// limit.
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // ---- Volumes (`volume`) ----

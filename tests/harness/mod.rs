@@ -2,6 +2,7 @@
 
 pub mod pods;
 pub mod registry;
+pub mod sandbox;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -140,6 +140,11 @@ impl Engine {
         self.0.admission.admit(artifact.cost())
     }
 
+    /// How many instances live now, of all artifacts together.
+    pub fn live_instances(&self) -> u64 {
+        self.0.admission.instances()
+    }
+
     /// Keeps the epoch clock going, at [`EPOCH_TICK`](crate::limits::EPOCH_TICK), while the guard lives. Cheap enough for every poll
     /// of a guest.
     pub fn running(&self) -> Running {

@@ -12,14 +12,15 @@ use crate::pod::spec::{
     ContainerPort, ContainerRole, ContainerSpec, ExitCodes, HostAlias, HostPathType, PodSpec, Protocol, PullPolicy, RestartPolicy,
     RestartRule, RestartRuleAction, TerminationMessagePolicy, VolumeMount,
 };
-use crate::{ErrorKind, Result};
+use crate::workload::spec::Replica;
+use crate::{Error, ErrorKind, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Says what of the outside world a pod may reach: `internet` or `none`.
+/// Says what of the outside world a pod may reach, in the form of [`EgressPolicy::parse`]; it narrows what the pod is allowed anyway.
 pub(super) const EGRESS_ANNOTATION: &str = "wasmpod.dev/egress";
 
 /// The names of `hostPath.type`.
@@ -52,6 +53,20 @@ pub(super) fn manifest(manifest: &Manifest, mut context_for: impl FnMut(&Pod) ->
     }
     report.finish()?;
     Ok(lowered)
+}
+
+/// Lowers one pod of the workload at `index`.
+pub(super) fn replica(manifest: &Manifest, index: usize, replica: &Replica, context: &LowerContext) -> Result<LoweredPod> {
+    let found = manifest.pods.get(index).zip(manifest.templates.get(index));
+    let (object, template) = found.ok_or_else(|| Error::internal("the manifest has no such workload"))?;
+    let object = Object { value: template.instance(replica), ..object.clone() };
+    let mut problems = Problems::default();
+    let lowered = lower_pod(manifest, &object, context, &mut problems);
+    let lowered = lowered.map_err(|problem| problems.push(problem)).ok();
+    let mut report = Report::new(&manifest.source, manifest.documents);
+    report.take(&object.origin, problems);
+    report.finish()?;
+    lowered.ok_or_else(|| Error::internal("a pod that is neither lowered nor wrong"))
 }
 
 /// What a pod may still add to its allowance of expanded bytes.
@@ -252,9 +267,8 @@ fn pod_spec(
         namespace: metadata.namespace.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
         labels: metadata.labels.clone().unwrap_or_default(),
-        egress: match annotations.get(EGRESS_ANNOTATION).map(String::as_str) {
-            Some("internet") => EgressPolicy::Internet,
-            Some(_) => EgressPolicy::Deny,
+        egress: match annotations.get(EGRESS_ANNOTATION).and_then(|text| EgressPolicy::parse(text).ok()) {
+            Some(policy) => around.context.egress.clone().narrowed_by(policy),
             None => around.context.egress.clone(),
         },
         annotations,

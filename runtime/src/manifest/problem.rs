@@ -30,6 +30,20 @@ impl FieldPath {
         Self::default().field(dotted)
     }
 
+    /// The path that is written `spec.volumes[0].hostPath`; what is no number in brackets is a key.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut steps = Vec::new();
+        for part in text.split('.').filter(|part| !part.is_empty()) {
+            let mut pieces = part.split('[');
+            steps.extend(pieces.next().filter(|name| !name.is_empty()).map(|name| Step::Field(Cow::Owned(name.to_owned()))));
+            steps.extend(pieces.map(|piece| piece.trim_end_matches(']')).map(|piece| match piece.parse() {
+                Ok(index) => Step::Index(index),
+                Err(_) => Step::Key(piece.to_owned()),
+            }));
+        }
+        Self(steps)
+    }
+
     /// This path and the fields in `dotted` below it.
     pub(super) fn field(&self, dotted: &'static str) -> Self {
         let steps = dotted.split('.').map(|name| Step::Field(Cow::Borrowed(name)));
@@ -225,6 +239,23 @@ impl Origin {
     }
 }
 
+/// `pod.yaml:7:5: document 2, Pod "web": spec.containers[0].image`: where the field at `path` of the object from `origin` stands.
+///
+/// The position is looked up where none is given; the number of the document is told when there are several.
+pub(super) fn subject(source: &str, documents: usize, origin: &Origin, path: &FieldPath, position: Option<Position>) -> String {
+    let mut subject = source.to_owned();
+    if let Some(position) = position.or_else(|| origin.node.as_ref().map(|node| node.locate(path))) {
+        let _ = write!(subject, ":{position}");
+    }
+    let path = FieldPath(origin.base.0.iter().chain(&path.0).cloned().collect()).to_string();
+    for part in [origin.describe(documents), path] {
+        if !part.is_empty() {
+            let _ = write!(subject, ": {part}");
+        }
+    }
+    subject
+}
+
 /// Gathers the problems of all objects of a manifest and makes the one error of them.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
@@ -259,16 +290,7 @@ impl<'a> Report<'a> {
             if self.lines.len() == MANIFEST_PROBLEMS_MAX {
                 return;
             }
-            let mut subject = self.source.to_owned();
-            if let Some(position) = position {
-                let _ = write!(subject, ":{position}");
-            }
-            let path = FieldPath(origin.base.0.iter().chain(&problem.path.0).cloned().collect()).to_string();
-            for part in [origin.describe(self.documents), path] {
-                if !part.is_empty() {
-                    let _ = write!(subject, ": {part}");
-                }
-            }
+            let subject = subject(self.source, self.documents, origin, &problem.path, position);
             self.lines.push(Line { subject, problem });
         }
     }

@@ -6,7 +6,7 @@
 
 use super::listener::Connect;
 use super::outbox::OutsideChannel;
-use super::{NetError, TcpStream};
+use super::{NetError, Protocol, TcpStream};
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ pub type LookupFuture = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, NetError
 /// The way out of a pod.
 pub trait Gateway: Send + Sync + fmt::Debug {
     /// Whether the pod may reach `remote`; asked before `connect_tcp` and before every datagram.
-    fn allows(&self, remote: SocketAddr) -> bool;
+    fn allows(&self, protocol: Protocol, remote: SocketAddr) -> bool;
 
     /// Dials `dial.remote()`, without blocking: the work goes on elsewhere. Dropping the [`Dial`] without an answer refuses it.
     fn connect_tcp(&self, dial: Dial);

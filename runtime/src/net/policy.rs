@@ -1,5 +1,7 @@
 //! What of the outside world a pod may reach.
 
+use super::{EgressList, Protocol};
+use crate::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The rule for connections that leave the pod.
@@ -9,21 +11,64 @@ pub enum EgressPolicy {
     Internet,
     /// Nothing.
     Deny,
+    /// What each of these lists allows.
+    Listed(Vec<EgressList>),
 }
 
 impl EgressPolicy {
-    /// Whether a connection or datagram may go to `remote`. An address that is written in another form (IPv4-mapped or -compatible
-    /// IPv6, the NAT64 prefix, 6to4) is judged by the address it means.
-    pub fn allows(&self, remote: SocketAddr) -> bool {
+    /// Reads `internet`, `none`, or an [`EgressList`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the entry that is wrong.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.trim() {
+            "internet" => Ok(Self::Internet),
+            "none" => Ok(Self::Deny),
+            list => Ok(Self::Listed(vec![EgressList::parse(list)?])),
+        }
+    }
+
+    /// What both this policy and `other` allow: a policy can be narrowed, never widened.
+    #[must_use]
+    pub fn narrowed_by(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny, _) | (_, Self::Deny) => Self::Deny,
+            (Self::Internet, Self::Internet) => Self::Internet,
+            (one, other) => Self::Listed([one.into_lists(), other.into_lists()].concat()),
+        }
+    }
+
+    fn into_lists(self) -> Vec<EgressList> {
+        match self {
+            Self::Internet => vec![EgressList::internet()],
+            Self::Listed(lists) => lists,
+            Self::Deny => Vec::new(),
+        }
+    }
+
+    /// Whether a connection or datagram may go to `remote`, to which these names were resolved for the pod. An address that is written
+    /// in another form (IPv4-mapped or -compatible IPv6, the NAT64 prefix, 6to4) is judged by the address it means.
+    pub fn allows(&self, protocol: Protocol, remote: SocketAddr, names: &[String]) -> bool {
         match self {
             Self::Deny => false,
-            Self::Internet => remote.port() != 0 && is_outside(remote.ip()),
+            _ if remote.port() == 0 => false,
+            Self::Internet => is_outside(remote.ip()),
+            Self::Listed(lists) => lists.iter().all(|list| list.allows(protocol, remote, names)),
+        }
+    }
+
+    /// Whether a name may be looked up: a pod that may not reach what it names may not tell a name server anything either.
+    pub fn may_look_up(&self, name: &str) -> bool {
+        match self {
+            Self::Deny => false,
+            Self::Internet => true,
+            Self::Listed(lists) => lists.iter().all(|list| list.names(name)),
         }
     }
 }
 
 /// Whether `ip` is a unicast address that is neither this host's own by its form nor one of the link.
-fn is_outside(ip: IpAddr) -> bool {
+pub(super) fn is_outside(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_outside_ipv4(ip),
         IpAddr::V6(ip) => match embedded_ipv4(ip) {
@@ -69,7 +114,7 @@ mod tests {
     use super::*;
 
     fn allows(address: &str) -> bool {
-        EgressPolicy::Internet.allows(address.parse().unwrap())
+        EgressPolicy::Internet.allows(Protocol::Tcp, address.parse().unwrap(), &[])
     }
 
     #[test]
@@ -107,6 +152,23 @@ mod tests {
 
     #[test]
     fn deny_denies_all() {
-        assert!(!EgressPolicy::Deny.allows("1.1.1.1:53".parse().unwrap()));
+        assert!(!EgressPolicy::Deny.allows(Protocol::Udp, "1.1.1.1:53".parse().unwrap(), &[]));
+        assert!(!EgressPolicy::Deny.may_look_up("example.com"));
+    }
+
+    #[test]
+    fn a_policy_can_only_be_narrowed() {
+        let policy = |text: &str| EgressPolicy::parse(text).unwrap();
+        let allows = |policy: &EgressPolicy, address: &str| policy.allows(Protocol::Tcp, address.parse().unwrap(), &[]);
+        assert_eq!(policy("internet").narrowed_by(policy("internet")), EgressPolicy::Internet);
+        for other in ["internet", "none", "1.1.1.1"] {
+            assert_eq!(policy("none").narrowed_by(policy(other)), EgressPolicy::Deny);
+            assert_eq!(policy(other).narrowed_by(policy("none")), EgressPolicy::Deny);
+        }
+        let both = policy("10.0.0.0/8").narrowed_by(policy("10.1.0.0/16, 192.168.0.0/16"));
+        assert!(allows(&both, "10.1.2.3:80") && !allows(&both, "10.2.0.1:80") && !allows(&both, "192.168.0.1:80"));
+        let metadata = policy("internet").narrowed_by(policy("169.254.169.254, 1.1.1.1"));
+        assert!(allows(&metadata, "1.1.1.1:80") && !allows(&metadata, "169.254.169.254:80"));
+        assert!(!allows(&metadata, "2.2.2.2:80"));
     }
 }

@@ -623,7 +623,7 @@ mod outside {
     }
 
     impl Gateway for Fake {
-        fn allows(&self, remote: SocketAddr) -> bool {
+        fn allows(&self, _: Protocol, remote: SocketAddr) -> bool {
             remote == at("1.2.3.4:80")
         }
         fn connect_tcp(&self, dial: Dial) {

@@ -5,29 +5,36 @@
 //! /dev/shm/wasmpod-1000/…    emptyDir in memory,   ├─ PodVolumes ── VolumeMount ──▶ ContainerFiles: one MountedDir a mount,
 //!                            secrets               │   (opened once,                and a private, empty `/`
 //! <state>/volumes/settings   configMap             │    resolved beneath)
-//! /srv/data                  hostPath              ┘
+//! /srv/data                  hostPath              │
+//! <root>/volumes/default/db  persistentVolumeClaim │
+//! <root>/…                   image                 ┘
 //! ```
 //!
 //! - Everything is opened once; what a guest gets is that open directory, never a path that is looked up again.
 //! - A `subPath` is resolved beneath its volume, symbolic links included: nothing leads out.
 //! - The folders that hold volumes are private to the user (0700); the volumes themselves have the modes Kubernetes gives them.
-//! - What was made here is removed with [`PodVolumes`] and [`ContainerFiles`]; a `hostPath` never is.
+//! - What was made here is removed with [`PodVolumes`] and [`ContainerFiles`]; a `hostPath` never is, nor is a claim.
 //!
 //! All of it is blocking file I/O of a few system calls; [`PodVolumes::over_limit`] walks whole volumes and belongs on a thread
 //! that may block.
 
 mod beneath;
+mod claim;
 mod container;
 mod files;
 mod host_path;
 mod memory;
+mod place;
 mod tree;
 mod usage;
 
 pub use container::{ContainerFiles, MountedDir};
+pub use place::PodDirectory;
 pub use usage::{OverLimit, Usage};
 
-use crate::limits::VOLUME_ENTRIES_MAX;
+pub(crate) use usage::quantity;
+
+use crate::limits::{EMPTY_DIR_MEMORY_BYTES_DEFAULT, VOLUME_ENTRIES_MAX};
 use crate::pod::spec::{StorageMedium, VolumeMount, VolumeSource, VolumeSpec};
 use crate::{Error, ErrorKind, Result};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -35,8 +42,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tree::{PrivateTree, is_plain_name, make_dir};
+
+/// Where the volumes of one pod lie.
+#[derive(Clone, Copy, Debug)]
+pub struct VolumePlaces<'a> {
+    /// A folder of this pod's own that exists: what lives as long as the pod is made in it.
+    pub state_dir: &'a Path,
+    /// Has a directory for each persistentVolumeClaim of the pod's namespace, and is made when the first one is; without it a pod
+    /// with a claim is refused.
+    pub claims_dir: Option<&'a Path>,
+    /// The directories with the files of image volumes, by the reference that the manifest writes.
+    pub images: &'a BTreeMap<String, PathBuf>,
+}
 
 /// The volumes of one pod, ready to be mounted into its containers.
 #[derive(Debug)]
@@ -79,6 +98,8 @@ struct Volume {
 enum VolumeKind {
     EmptyDir { size_limit_bytes: Option<u64> },
     HostPath,
+    Claim { read_only: bool },
+    Image,
     Files,
 }
 
@@ -90,16 +111,17 @@ enum Target {
 }
 
 impl PodVolumes {
-    /// Makes, checks and opens every volume of a pod. Files go under `state_dir`, a folder of this pod's own that exists.
+    /// Makes, checks and opens every volume of a pod.
     ///
     /// # Errors
     /// Reason `FailedMount`, at the volume's field: a `hostPath` that is not what its type says, a file that cannot be written,
-    /// a `state_dir` in which there are volumes already.
-    pub fn prepare(specs: &[VolumeSpec], state_dir: &Path) -> Result<Self> {
-        Self::prepare_in(specs, state_dir, Path::new(memory::SHARED_MEMORY_DIR))
+    /// a claim that nobody has made, an image that is not at hand, a `state_dir` in which there are volumes already.
+    pub fn prepare(specs: &[VolumeSpec], places: &VolumePlaces<'_>) -> Result<Self> {
+        Self::prepare_in(specs, places, Path::new(memory::SHARED_MEMORY_DIR))
     }
 
-    fn prepare_in(specs: &[VolumeSpec], state_dir: &Path, shared_memory: &Path) -> Result<Self> {
+    fn prepare_in(specs: &[VolumeSpec], places: &VolumePlaces<'_>, shared_memory: &Path) -> Result<Self> {
+        let state_dir = places.state_dir;
         let failed = |error: io::Error| {
             Error::io("cannot make a folder for the pod's volumes", error)
                 .at(state_dir.display().to_string())
@@ -111,7 +133,7 @@ impl PodVolumes {
         let mut volumes = Self { volumes: BTreeMap::new(), warnings: Vec::new(), state, disk, memory: None };
         volumes.open_memory(specs, shared_memory);
         for (index, spec) in specs.iter().enumerate() {
-            let volume = volumes.prepare_volume(spec).map_err(|error| {
+            let volume = volumes.prepare_volume(spec, places).map_err(|error| {
                 let field = format!("spec.volumes[{index}]{}", field(&spec.source));
                 error.at(field).with_reason("FailedMount")
             })?;
@@ -139,31 +161,30 @@ impl PodVolumes {
         }
     }
 
-    fn prepare_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
+    fn prepare_volume(&self, spec: &VolumeSpec, places: &VolumePlaces<'_>) -> Result<Volume> {
         let name = &spec.name;
         if !is_plain_name(name) {
             return Err(Error::invalid(format!("{name:?} is no name for a volume")));
         }
-        if let VolumeSource::HostPath { path, kind } = &spec.source {
-            let node = host_path::open(name, path, *kind)?;
-            return Ok(Volume { node, kind: VolumeKind::HostPath, in_memory: false });
+        if let Some((node, kind)) = open_existing(spec, places)? {
+            return Ok(Volume { node, kind, in_memory: false });
         }
         let memory = self.memory.as_ref().filter(|_| wants_memory(&spec.source));
         let parent = memory.unwrap_or(&self.disk).dir();
         let failed = |error: io::Error| Error::io(format!("cannot make the volume {name:?}"), error);
         let (node, kind) = match &spec.source {
-            VolumeSource::EmptyDir { size_limit_bytes, .. } => {
+            VolumeSource::EmptyDir { size_limit_bytes, medium } => {
                 let node = make_dir(parent, name, 0o777).map_err(failed)?;
-                (node, VolumeKind::EmptyDir { size_limit_bytes: *size_limit_bytes })
+                let default = (*medium == StorageMedium::Memory).then_some(EMPTY_DIR_MEMORY_BYTES_DEFAULT);
+                (node, VolumeKind::EmptyDir { size_limit_bytes: size_limit_bytes.or(default) })
             }
             VolumeSource::Files { files, .. } => {
                 let node = make_dir(parent, name, 0o755).map_err(failed)?;
                 files::write(node.as_fd(), files)?;
                 (node, VolumeKind::Files)
             }
-            VolumeSource::HostPath { .. } => return Err(Error::internal("a hostPath is not made")),
-            VolumeSource::PersistentVolumeClaim { .. } | VolumeSource::Image { .. } => {
-                return Err(Error::invalid(format!("the volume {name:?} is of a kind that cannot be mounted yet")));
+            VolumeSource::HostPath { .. } | VolumeSource::PersistentVolumeClaim { .. } | VolumeSource::Image { .. } => {
+                return Err(Error::internal(format!("the volume {name:?} is not made here")));
             }
         };
         Ok(Volume { node, kind, in_memory: memory.is_some() })
@@ -175,7 +196,7 @@ impl PodVolumes {
     }
 
     /// Opens the directory that `mount` names, and makes it where only its `subPath` is missing, as kubelet does.
-    /// A `configMap` or `secret` is read-only whatever the mount says.
+    /// Files made from objects, images and claims for reading are read-only whatever the mount says.
     ///
     /// # Errors
     /// Reason `CreateContainerConfigError`: there is no such volume, the `subPath` leads out of it or is missing from a
@@ -183,7 +204,7 @@ impl PodVolumes {
     pub fn mount(&self, mount: &VolumeMount) -> Result<MountedDir> {
         let volume = self.volume(mount)?;
         match volume.open(mount)? {
-            Target::Directory(dir) => MountedDir::new(dir, volume.is_read_only(mount), &mount.mount_path),
+            Target::Directory(dir) => volume.mounted(dir, mount),
             Target::File(_) => Err(config_error(format!("the volume {:?} has a single file there, not a directory", mount.volume))
                 .hint("mount the folder that holds the file")),
         }
@@ -193,13 +214,15 @@ impl PodVolumes {
         self.volumes.get(&mount.volume).ok_or_else(|| config_error(format!("the pod has no volume {:?}", mount.volume)))
     }
 
-    /// How much a volume made here holds; `None` for a `hostPath` and for a name that no volume has.
+    /// How much a volume made here holds; `None` for what is not the pod's own (a `hostPath`, a claim, an image) and for a name that no volume has.
     ///
     /// # Errors
     /// The volume cannot be read.
     pub fn usage(&self, volume: &str) -> Result<Option<Usage>> {
         match self.volumes.get(volume) {
-            Some(Volume { node, kind, .. }) if *kind != VolumeKind::HostPath => measure(volume, node.as_fd()).map(Some),
+            Some(Volume { node, kind: VolumeKind::EmptyDir { .. } | VolumeKind::Files, .. }) => {
+                measure(volume, node.as_fd()).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -232,8 +255,18 @@ impl PodVolumes {
 }
 
 impl Volume {
+    /// Whether it is read-only whatever a mount says.
+    fn is_never_written(&self) -> bool {
+        matches!(self.kind, VolumeKind::Files | VolumeKind::Image | VolumeKind::Claim { read_only: true })
+    }
+
     fn is_read_only(&self, mount: &VolumeMount) -> bool {
-        mount.read_only || self.kind == VolumeKind::Files
+        mount.read_only || self.is_never_written()
+    }
+
+    /// The directory as the container sees it.
+    fn mounted(&self, dir: OwnedFd, mount: &VolumeMount) -> Result<MountedDir> {
+        MountedDir::new(dir, self.is_read_only(mount), self.kind == VolumeKind::HostPath, &mount.mount_path)
     }
 
     fn open(&self, mount: &VolumeMount) -> Result<Target> {
@@ -244,7 +277,7 @@ impl Volume {
         let node = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
             None => self.node.try_clone().map_err(failed)?,
             Some(path) => match beneath::open(self.node.as_fd(), path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && self.kind != VolumeKind::Files => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_never_written() => {
                     beneath::make_dirs(self.node.as_fd(), path, None).map_err(failed)?
                 }
                 opened => opened.map_err(failed)?,
@@ -257,6 +290,27 @@ impl Volume {
                 .hint("a WebAssembly container can only be given directories and regular files")),
         }
     }
+}
+
+/// Opens the volumes that exist without the pod; nothing for the others.
+fn open_existing(spec: &VolumeSpec, places: &VolumePlaces<'_>) -> Result<Option<(OwnedFd, VolumeKind)>> {
+    Ok(Some(match &spec.source {
+        VolumeSource::HostPath { path, kind } => (host_path::open(&spec.name, path, *kind)?, VolumeKind::HostPath),
+        VolumeSource::PersistentVolumeClaim { claim, read_only, declared } => {
+            (claim::open(claim, *declared, places.claims_dir)?, VolumeKind::Claim { read_only: *read_only })
+        }
+        VolumeSource::Image { reference, .. } => {
+            let dir = places.images.get(reference).ok_or_else(|| {
+                Error::not_found(format!("the files of the image {reference:?} are not at hand, for the volume {:?}", spec.name))
+            })?;
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+            let node = rustix::fs::open(dir, flags, Mode::empty()).map_err(|errno| {
+                Error::io(format!("cannot open the files of the image {reference:?} in {}", dir.display()), errno.into())
+            })?;
+            (node, VolumeKind::Image)
+        }
+        VolumeSource::EmptyDir { .. } | VolumeSource::Files { .. } => return Ok(None),
+    }))
 }
 
 /// Reason `CreateContainerConfigError`: the volume is there, but not as the container wants it.

@@ -1,7 +1,7 @@
 //! Volumes as pods use them.
 
 use super::*;
-use crate::pod::spec::{HostPathType, VolumeFile};
+use crate::pod::spec::{HostPathType, PullPolicy, VolumeFile};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -45,6 +45,20 @@ fn read_only(mount: VolumeMount) -> VolumeMount {
     VolumeMount { read_only: true, ..mount }
 }
 
+/// Places with no room for claims, and without images.
+fn places(state_dir: &Path) -> VolumePlaces<'_> {
+    static NO_IMAGES: BTreeMap<String, PathBuf> = BTreeMap::new();
+    VolumePlaces { state_dir, claims_dir: None, images: &NO_IMAGES }
+}
+
+fn prepare(specs: &[VolumeSpec], state_dir: &Path) -> Result<PodVolumes> {
+    PodVolumes::prepare(specs, &places(state_dir))
+}
+
+fn claim(name: &str, declared: bool, read_only: bool) -> VolumeSpec {
+    volume(name, VolumeSource::PersistentVolumeClaim { claim: "data".into(), read_only, declared })
+}
+
 struct Setup {
     folder: TempDir,
     volumes: PodVolumes,
@@ -52,7 +66,7 @@ struct Setup {
 
 fn setup(specs: &[VolumeSpec]) -> Setup {
     let folder = tempfile::tempdir().unwrap();
-    let volumes = PodVolumes::prepare(specs, folder.path()).unwrap();
+    let volumes = prepare(specs, folder.path()).unwrap();
     Setup { folder, volumes }
 }
 
@@ -122,7 +136,7 @@ fn memory_volumes_and_secrets_lie_in_memory() {
 fn without_memory_it_is_disk_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let specs = [in_memory("fast"), files("secret", true), empty_dir("disk")];
-    let volumes = PodVolumes::prepare_in(&specs, folder.path(), Path::new("/proc")).unwrap();
+    let volumes = PodVolumes::prepare_in(&specs, &places(folder.path()), Path::new("/proc")).unwrap();
     let warnings: Vec<String> = volumes.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -159,7 +173,7 @@ fn a_host_path_is_used_as_it_is_and_never_removed() {
 fn a_volume_that_cannot_be_had_is_named_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
     let specs = [empty_dir("ok"), host_path("data", "/no/such/path", HostPathType::Directory)];
-    let error = PodVolumes::prepare(&specs, folder.path()).unwrap_err();
+    let error = prepare(&specs, folder.path()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "spec.volumes[1].hostPath: hostPath type check failed for the volume \"data\": /no/such/path is not a directory, it does not exist"
@@ -171,7 +185,7 @@ fn a_volume_that_cannot_be_had_is_named_with_its_field() {
 #[test]
 fn a_folder_that_holds_volumes_already_is_refused() {
     let setup = setup(&[]);
-    let error = PodVolumes::prepare(&[], setup.folder.path()).unwrap_err();
+    let error = prepare(&[], setup.folder.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(setup.folder.path().join("volumes").exists());
 }
@@ -247,7 +261,7 @@ fn a_single_file_of_the_host_is_mounted_or_refused_with_what_works() {
     fs::write(&file, "host").unwrap();
     let volumes = tempfile::tempdir_in(setup.folder.path()).unwrap();
     let specs = [host_path("file", &file, HostPathType::File), host_path("proc", "/proc/version", HostPathType::File)];
-    let setup = Setup { volumes: PodVolumes::prepare(&specs, volumes.path()).unwrap(), folder: setup.folder };
+    let setup = Setup { volumes: prepare(&specs, volumes.path()).unwrap(), folder: setup.folder };
     let container = setup.container(&[read_only(mount("file", "/etc/host.txt"))]);
     assert_eq!(fs::read_to_string(setup.path(&container, "/etc/host.txt")).unwrap(), "host");
     assert_eq!(
@@ -341,4 +355,80 @@ fn volumes_are_gone_after_the_pod_but_not_before_a_guest_lets_go() {
     setup.volumes.remove().unwrap();
     assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 0);
     open.write_all(b"to nobody").unwrap();
+}
+
+#[test]
+fn a_claim_outlives_its_pod() {
+    let root = tempfile::tempdir().unwrap();
+    let claims_dir = root.path().join("volumes/default");
+    let prepare = |specs: &[VolumeSpec]| {
+        let folder = tempfile::tempdir().unwrap();
+        let places = VolumePlaces { claims_dir: Some(&claims_dir), ..places(folder.path()) };
+        let volumes = PodVolumes::prepare(specs, &places)?;
+        Ok::<_, Error>(Setup { folder, volumes })
+    };
+    let error = prepare(&[claim("db", false, false)]).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("FailedMount")));
+    assert!(error.to_string().starts_with("spec.volumes[0].persistentVolumeClaim: there is no claim \"data\""), "{error}");
+    assert!(error.advice().unwrap().contains("kind: PersistentVolumeClaim, metadata: {name: data}"));
+
+    let first = prepare(&[claim("db", true, false)]).unwrap();
+    assert_eq!((mode(&claims_dir), mode(claims_dir.join("data"))), (0o700, 0o777));
+    let container = first.container(&[mount("db", "/db"), sub_path("db", "/logs", "logs")]);
+    fs::write(first.path(&container, "/db/file"), "kept").unwrap();
+    fs::write(first.path(&container, "/logs/log"), "log").unwrap();
+    assert_eq!(first.volumes.usage("db").unwrap(), None, "it is not the pod's own");
+    drop(container);
+    first.volumes.remove().unwrap();
+
+    let second = prepare(&[claim("db", false, false), claim("again", true, false)]).unwrap();
+    let container = second.container(&[mount("db", "/db"), mount("again", "/again")]);
+    assert_eq!(fs::read_to_string(second.path(&container, "/db/file")).unwrap(), "kept");
+    assert_eq!(fs::read_to_string(second.path(&container, "/again/logs/log")).unwrap(), "log");
+}
+
+#[test]
+fn a_claim_for_reading_is_read_only_and_nothing_is_made_in_it() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("data")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let places = VolumePlaces { claims_dir: Some(root.path()), ..places(folder.path()) };
+    let volumes = PodVolumes::prepare(&[claim("db", false, true)], &places).unwrap();
+    let setup = Setup { folder, volumes };
+    assert_eq!(guest_paths(&setup.container(&[mount("db", "/db")])), [("/", false), ("/db", true)]);
+    assert!(setup.refusal(&[sub_path("db", "/db", "new")]).contains("there is no such file in it"));
+    assert_eq!(fs::read_dir(root.path().join("data")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_claim_is_a_directory_of_its_own_and_no_link() {
+    let root = tempfile::tempdir().unwrap();
+    symlink("/etc", root.path().join("data")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let places = VolumePlaces { claims_dir: Some(root.path()), ..places(folder.path()) };
+    assert!(PodVolumes::prepare(&[claim("db", true, false)], &places).is_err());
+    let error = prepare(&[claim("db", true, false)], folder.path()).unwrap_err();
+    assert!(error.to_string().contains("there is no place for the claim \"data\""), "{error}");
+}
+
+#[test]
+fn an_image_is_mounted_read_only() {
+    let image = tempfile::tempdir().unwrap();
+    fs::create_dir(image.path().join("models")).unwrap();
+    fs::write(image.path().join("models/a"), "weights").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let images = BTreeMap::from([("example.com/models:1".to_owned(), image.path().to_owned())]);
+    let source = |reference: &str| VolumeSource::Image { reference: reference.into(), pull_policy: PullPolicy::IfNotPresent };
+    let places = VolumePlaces { images: &images, ..places(folder.path()) };
+    let specs = [volume("models", source("example.com/models:1"))];
+    let setup = Setup { volumes: PodVolumes::prepare(&specs, &places).unwrap(), folder: tempfile::tempdir().unwrap() };
+    let container = setup.container(&[sub_path("models", "/models", "models")]);
+    assert_eq!(guest_paths(&container), [("/", false), ("/models", true)]);
+    assert_eq!(fs::read_to_string(setup.path(&container, "/models/a")).unwrap(), "weights");
+    let other = tempfile::tempdir().unwrap();
+    let error = prepare(&[volume("models", source("example.com/models:1"))], other.path()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spec.volumes[0].image: the files of the image \"example.com/models:1\" are not at hand, for the volume \"models\""
+    );
 }

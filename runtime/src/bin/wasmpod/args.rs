@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use wasmpod::manifest::PodSecurity;
+use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
 pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
@@ -82,9 +84,16 @@ pub(crate) struct RunArgs {
     /// Stop the pods after this time, such as 90s, 5m or 1h; the exit status is then 124.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// What of the outside world the pods may reach; a manifest can narrow it further.
-    #[arg(long, value_enum, default_value_t = EgressArg::Internet)]
-    pub(crate) egress: EgressArg,
+    /// What of the outside world the pods may reach: internet, none, or a list such as api.example.com:443,10.0.0.0/8.
+    ///
+    /// Entries are [tcp://|udp://]HOST[:PORT], where HOST is a name, *.NAME, an address or ADDRESS/BITS. The annotation
+    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is never reached, its link-local addresses only when
+    /// an entry is that very address.
+    #[arg(long, value_name = "POLICY", value_parser = parse_egress, default_value = "internet")]
+    pub(crate) egress: EgressPolicy,
+    /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
+    #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
+    pub(crate) pod_security: PodSecurity,
     /// The first pause before a crashed container is started again; it doubles up to 300s.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) restart_backoff_initial: Duration,
@@ -108,15 +117,6 @@ pub(crate) enum OutputFormat {
     Json,
     /// One YAML document a pod.
     Yaml,
-}
-
-/// `--egress`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum EgressArg {
-    /// Everything but this machine's own loopback and link-local addresses.
-    Internet,
-    /// Nothing.
-    None,
 }
 
 /// `[IP:]HOST:CONTAINER[/PROTOCOL]`.
@@ -148,6 +148,19 @@ impl FromStr for PublishArg {
         };
         Ok(Self { host_ip, host_port: parse_port(host, 0)?, container_port: parse_port(container, 1)?, protocol })
     }
+}
+
+/// An error with its hint, in the one line that clap shows.
+fn in_one_line(error: &wasmpod::Error) -> String {
+    error.advice().map_or_else(|| error.chain(), |hint| format!("{}; {hint}", error.chain()))
+}
+
+fn parse_egress(text: &str) -> Result<EgressPolicy, String> {
+    EgressPolicy::parse(text).map_err(|error| in_one_line(&error))
+}
+
+pub(crate) fn parse_pod_security(text: &str) -> Result<PodSecurity, String> {
+    text.parse().map_err(|error| in_one_line(&error))
 }
 
 fn parse_port(text: &str, least: u16) -> Result<u16, String> {

@@ -65,6 +65,11 @@ pub(crate) fn temporary_dir() -> PathBuf {
     std::env::temp_dir()
 }
 
+/// How many processors this process may use.
+pub(crate) fn processors() -> u64 {
+    std::thread::available_parallelism().ok().and_then(|count| u64::try_from(count.get()).ok()).unwrap_or(1)
+}
+
 /// The path of this very program, to find `wasmpod-compile` beside it.
 pub(crate) fn program() -> Option<PathBuf> {
     std::env::current_exe().ok()

@@ -16,8 +16,10 @@ use super::names::{self, Rule};
 use super::problem::{FieldPath, Origin, Problem, Problems};
 use super::pull_secrets::{DOCKER_CONFIG, DOCKER_CONFIG_JSON};
 use crate::limits::POD_CONTAINERS_MAX;
+use crate::net::EgressPolicy;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -55,7 +57,10 @@ pub(super) fn pod(pod: &Pod) -> Problems {
     metadata::check(&pod.metadata, &mut problems);
     let egress = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(EGRESS_ANNOTATION));
     let path = FieldPath::of("metadata.annotations").key(EGRESS_ANNOTATION);
-    problems.check(one_of(path, egress.map(String::as_str), &["internet", "none"]));
+    if let Some(Err(error)) = egress.map(|text| EgressPolicy::parse(text)) {
+        let problem = Problem::new(path, format!("Invalid value: {error}"));
+        problems.push(error.advice().map_or(problem.clone(), |advice| problem.hint(advice)));
+    }
     match &pod.spec {
         Some(spec) => pod_spec(spec, &mut problems),
         None => problems.push(Problem::required(FieldPath::of("spec"))),
@@ -210,8 +215,7 @@ pub(super) fn secret(object: &Secret) -> Problems {
 /// What is wrong with a PersistentVolumeClaim by itself.
 pub(super) fn claim(object: &PersistentVolumeClaim) -> Problems {
     const MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
-    let mut problems = Problems::default();
-    metadata::check(&object.metadata, &mut problems);
+    let mut problems = metadata_of(&object.metadata);
     let path = FieldPath::of("spec");
     let Some(spec) = &object.spec else {
         problems.push(Problem::required(path));
@@ -244,6 +248,18 @@ fn docker_config(object: &Secret, key: &'static str) -> Result<(), Problem> {
     }
 }
 
+/// What is wrong with the name, labels and annotations of an object.
+pub(super) fn metadata_of(metadata: &ObjectMeta) -> Problems {
+    let mut problems = Problems::default();
+    metadata::check(metadata, &mut problems);
+    problems
+}
+
+/// What is wrong with the metadata of a Service; the rest is for those who lower it.
+pub(super) fn service(object: &Service) -> Problems {
+    metadata_of(&object.metadata)
+}
+
 fn keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, problems: &mut Problems) {
     for key in keys {
         problems.check(keep(path.key(key), key, names::data_key(key)));
@@ -255,12 +271,14 @@ pub(super) fn together(manifest: &Manifest) -> Vec<(Origin, Problems)> {
     let mut found = Vec::new();
     let mut names = HashSet::new();
     let pods = manifest.pods.iter().map(|object| (&object.origin, &object.value.metadata));
+    let services = manifest.services.iter().map(|object| (&object.origin, &object.value.metadata));
+    let claims = manifest.claims.iter().map(|object| (&object.origin, &object.value.metadata));
     let config_maps = manifest.config_maps.iter().map(|object| (&object.origin, &object.value.metadata));
     let secrets = manifest.secrets.iter().map(|object| (&object.origin, &object.value.metadata));
-    let claims = manifest.claims.iter().map(|object| (&object.origin, &object.value.metadata));
-    for (origin, metadata) in pods.chain(config_maps).chain(secrets).chain(claims) {
+    for (origin, metadata) in pods.chain(config_maps).chain(secrets).chain(services).chain(claims) {
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        let name = metadata.name.as_deref().unwrap_or_default();
+        // Not the name of a workload's first pod, which tells its template too.
+        let name = origin.name.as_deref().unwrap_or_default();
         if !name.is_empty() && !names.insert((origin.kind.as_str(), namespace, name)) {
             let mut problems = Problems::default();
             let of = format!("the manifest has another {} of this name", origin.kind);
@@ -276,13 +294,21 @@ pub(super) fn together(manifest: &Manifest) -> Vec<(Origin, Problems)> {
 fn host_ports(manifest: &Manifest) -> Vec<(Origin, Problems)> {
     let mut taken: HashMap<(i32, &str), BTreeMap<&str, String>> = HashMap::new();
     let mut found = Vec::new();
-    for object in &manifest.pods {
+    for (object, template) in manifest.pods.iter().zip(&manifest.templates) {
         let pod_name = object.value.metadata.name.as_deref().unwrap_or_default();
+        let pods = template.spec.pods_at_once();
         let mut problems = Problems::default();
         for placed in object.value.spec.iter().flat_map(placed).filter(|placed| !placed.init || placed.sidecar) {
             for (index, port) in placed.container.ports.iter().flatten().enumerate() {
                 let Some(number) = port.host_port.filter(|number| *number > 0) else { continue };
                 let (protocol, ip) = (port.protocol.as_deref().unwrap_or_default(), port.host_ip.as_deref().unwrap_or_default());
+                if pods > 1 {
+                    let path = placed.path.field("ports").index(index).field("hostPort");
+                    let problem =
+                        Problem::forbidden(path, format_args!("{pods} pods cannot share {protocol} port {number} of the machine"));
+                    problems.push(problem.hint("put a Service of type LoadBalancer before them"));
+                    continue;
+                }
                 let owners = taken.entry((number, protocol)).or_default();
                 if let Some(owner) = overlapping(owners, ip) {
                     let path = placed.path.field("ports").index(index).field("hostPort");

@@ -2,12 +2,15 @@
 
 use super::pump;
 use crate::limits;
-use crate::net::{AddressFamily, Datagram, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodStream};
-use std::collections::HashSet;
+use crate::net::policy::is_outside;
+use crate::net::{
+    AddressFamily, Datagram, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodStream, Protocol,
+};
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::runtime::Handle;
@@ -19,6 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub struct HostGateway {
     policy: EgressPolicy,
+    /// Filled only by a policy that has names.
+    resolved: Arc<Mutex<Resolved>>,
     runtime: Handle,
     /// One for each kernel socket and each lookup under way.
     permits: Arc<Semaphore>,
@@ -31,7 +36,12 @@ impl HostGateway {
     pub fn new(policy: EgressPolicy, runtime: Handle) -> Self {
         let stop = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits::EGRESS_CONNECTIONS_PER_POD_MAX));
-        Self { policy, runtime, permits, _stop_on_drop: stop.clone().drop_guard(), stop }
+        Self { policy, resolved: Arc::default(), runtime, permits, _stop_on_drop: stop.clone().drop_guard(), stop }
+    }
+
+    /// The names that addresses were resolved from.
+    pub(super) fn resolved(&self) -> MutexGuard<'_, Resolved> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -49,13 +59,16 @@ impl HostGateway {
 }
 
 impl Gateway for HostGateway {
-    fn allows(&self, remote: SocketAddr) -> bool {
-        self.policy.allows(remote)
+    fn allows(&self, protocol: Protocol, remote: SocketAddr) -> bool {
+        match self.policy {
+            EgressPolicy::Internet | EgressPolicy::Deny => self.policy.allows(protocol, remote, &[]),
+            EgressPolicy::Listed(_) => self.policy.allows(protocol, remote, self.resolved().names(remote.ip().to_canonical())),
+        }
     }
 
     fn connect_tcp(&self, dial: Dial) {
         match self.permit() {
-            Some(_) if !self.policy.allows(dial.remote()) => dial.failed(NetError::AccessDenied),
+            Some(_) if !self.allows(Protocol::Tcp, dial.remote()) => dial.failed(NetError::AccessDenied),
             Some(permit) => self.spawn(permit, carry_out(dial)),
             None => dial.failed(NetError::OutOfBuffers),
         }
@@ -69,16 +82,19 @@ impl Gateway for HostGateway {
     }
 
     fn resolve(&self, name: &str) -> LookupFuture {
-        // A pod that may reach nothing may not tell a name server anything either.
-        if self.policy == EgressPolicy::Deny {
+        if !self.policy.may_look_up(name) {
             return Box::pin(std::future::ready(Err(NetError::NameUnresolvable)));
         }
         let Some(permit) = self.permit() else {
             return Box::pin(std::future::ready(Err(NetError::TemporaryResolverFailure)));
         };
-        let (name, policy) = (name.to_owned(), self.policy.clone());
+        let name = name.to_owned();
+        let resolved = matches!(self.policy, EgressPolicy::Listed(_)).then(|| Arc::clone(&self.resolved));
         let lookup = AbortOnDropHandle::new(self.runtime.spawn(async move {
-            let answer = look_up(&name, &policy).await;
+            let answer = look_up(&name).await;
+            if let (Some(resolved), Ok(addresses)) = (resolved, &answer) {
+                resolved.lock().unwrap_or_else(PoisonError::into_inner).note(&name, addresses);
+            }
             drop(permit);
             answer
         }));
@@ -129,10 +145,38 @@ async fn exchange(channel: OutsideChannel) {
     }
 }
 
-async fn look_up(name: &str, policy: &EgressPolicy) -> Result<Vec<IpAddr>, NetError> {
+/// From which names addresses were resolved for the pod: what a policy's names allow.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    names: HashMap<IpAddr, Vec<String>>,
+}
+
+impl Resolved {
+    /// Notes that `name` stands for `addresses`.
+    pub(super) fn note(&mut self, name: &str, addresses: &[IpAddr]) {
+        for ip in addresses {
+            if self.names.len() >= limits::EGRESS_NAMED_ADDRESSES_MAX && !self.names.contains_key(ip) {
+                self.names.clear();
+            }
+            let names = self.names.entry(*ip).or_default();
+            names.retain(|known| known != name);
+            if names.len() >= limits::EGRESS_NAMES_PER_ADDRESS_MAX {
+                names.remove(0);
+            }
+            names.push(name.to_owned());
+        }
+    }
+
+    /// The names of an address, the latest one last.
+    pub(super) fn names(&self, ip: IpAddr) -> &[String] {
+        self.names.get(&ip).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
     let answers = lookup_host((name, 1)).await.map_err(|error| resolver_error(&error))?;
-    // What the policy forbids does not exist: a name must not lead a guest to the host's own services.
-    let mut addresses: Vec<IpAddr> = answers.filter(|answer| policy.allows(*answer)).map(|answer| answer.ip()).collect();
+    // A name must not lead a guest to the host's own services, whoever answers for it.
+    let mut addresses: Vec<IpAddr> = answers.map(|answer| answer.ip().to_canonical()).filter(|ip| is_outside(*ip)).collect();
     addresses.sort_by_key(|ip| AddressFamily::of(*ip) == AddressFamily::Ipv6);
     addresses.dedup();
     if addresses.is_empty() { Err(NetError::NameUnresolvable) } else { Ok(addresses) }

@@ -5,8 +5,9 @@ use crate::ErrorKind;
 use crate::net::tests::pod;
 use crate::net::{
     AddressFamily, AddressPool, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodNetConfig,
-    TcpSocket, UdpSocket,
+    Protocol, TcpSocket, UdpSocket,
 };
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -132,7 +133,7 @@ async fn datagrams_find_the_pod_and_their_way_back_to_each_client() {
 struct LoopbackGateway(HostGateway, SocketAddr);
 
 impl Gateway for LoopbackGateway {
-    fn allows(&self, _remote: SocketAddr) -> bool {
+    fn allows(&self, _: Protocol, _remote: SocketAddr) -> bool {
         true
     }
     fn connect_tcp(&self, dial: Dial) {
@@ -208,7 +209,8 @@ async fn the_policy_keeps_a_guest_off_the_host() {
         ("64:ff9b::7f00:1", NetError::AccessDenied),
         ("169.254.169.254", NetError::AccessDenied),
         ("fe80::1", NetError::AccessDenied),
-        ("10.88.0.1", NetError::NetworkUnreachable),
+        ("10.88.0.1", NetError::AccessDenied),
+        ("10.88.0.99", NetError::NetworkUnreachable),
     ];
     for (ip, expected) in attempts {
         let remote = SocketAddr::new(ip.parse().unwrap(), port);
@@ -232,4 +234,37 @@ async fn names_that_mean_the_host_do_not_resolve() {
     assert_eq!(gateway.resolve("1.2.3.4").await, Ok(vec!["1.2.3.4".parse().unwrap()]));
     let deny = HostGateway::new(EgressPolicy::Deny, tokio::runtime::Handle::current());
     assert_eq!(deny.resolve("1.2.3.4").await, Err(NetError::NameUnresolvable));
+}
+
+#[tokio::test]
+async fn a_name_on_the_list_opens_its_addresses_and_no_other_is_asked_for() {
+    let policy = EgressPolicy::parse("1.2.3.4:443, udp://5.6.7.8").unwrap();
+    let gateway = HostGateway::new(policy, tokio::runtime::Handle::current());
+    assert!(gateway.allows(Protocol::Tcp, "1.2.3.4:443".parse().unwrap()));
+    assert!(!gateway.allows(Protocol::Udp, "1.2.3.4:444".parse().unwrap()));
+    assert!(!gateway.allows(Protocol::Tcp, "5.6.7.8:53".parse().unwrap()));
+    assert_eq!(gateway.resolve("localhost").await, Err(NetError::NameUnresolvable));
+
+    let gateway = HostGateway::new(EgressPolicy::parse("db.example.com:5432").unwrap(), tokio::runtime::Handle::current());
+    let [remote, other]: [SocketAddr; 2] = ["198.51.100.7:5432", "198.51.100.8:5432"].map(|address| address.parse().unwrap());
+    assert!(!gateway.allows(Protocol::Tcp, remote), "it was not looked up yet");
+    gateway.resolved().note("db.example.com", &[remote.ip()]);
+    gateway.resolved().note("elsewhere.example.com", &[other.ip()]);
+    assert!(gateway.allows(Protocol::Tcp, remote) && !gateway.allows(Protocol::Tcp, other));
+    assert!(!gateway.allows(Protocol::Tcp, "198.51.100.7:5433".parse().unwrap()));
+}
+
+#[test]
+fn what_was_resolved_is_bounded() {
+    let mut resolved = host_gateway::Resolved::default();
+    for number in 0..u32::try_from(limits::EGRESS_NAMED_ADDRESSES_MAX).unwrap() + 1 {
+        resolved.note("a", &[IpAddr::from(number.to_be_bytes())]);
+    }
+    assert!(resolved.names(IpAddr::from([0, 0, 0, 0])).is_empty(), "wiped when it was full");
+    for number in 0..100 {
+        resolved.note(&format!("name-{number}"), &["1.2.3.4".parse().unwrap()]);
+        resolved.note("name-0", &["1.2.3.4".parse().unwrap()]);
+    }
+    let names = resolved.names("1.2.3.4".parse().unwrap());
+    assert!(names.len() <= limits::EGRESS_NAMES_PER_ADDRESS_MAX && names.last().unwrap() == "name-0", "{names:?}");
 }
