@@ -11,7 +11,6 @@ use crate::engine::engine;
 use crate::progress::Progress;
 use crate::{environment, report};
 use k8s_openapi::api::core::v1;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use uuid::Uuid;
@@ -57,13 +56,13 @@ pub(super) async fn pods(args: &RunArgs, target: Target, root: Option<&Path>) ->
     let mut publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec))?.into_iter();
     let mut prepared = Vec::with_capacity(lowered.len());
     for (index, (pod, addresses)) in lowered.into_iter().zip(addresses).enumerate() {
-        let LoadedPod { images, leases } = loaded.next().ok_or_else(|| Error::internal("a pod was not loaded"))?;
+        let LoadedPod { images, volumes, leases } = loaded.next().ok_or_else(|| Error::internal("a pod was not loaded"))?;
         let config = SandboxConfig {
             engine: engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
             claims_dir: environment::data_dir().map(|dir| dir.join("wasmpod/volumes")),
-            image_volumes: BTreeMap::new(),
+            image_volumes: volumes,
             publish: publish.next().unwrap_or_default(),
             stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };

@@ -24,6 +24,8 @@ use wasmpod::{Error, ErrorKind, Result};
 /// What a pod's containers run, in their order, and what keeps it.
 pub(super) struct LoadedPod {
     pub(super) images: Vec<ContainerImage>,
+    /// Where the files of image volumes are, by their reference.
+    pub(super) volumes: BTreeMap<String, PathBuf>,
     pub(super) leases: Vec<Lease>,
 }
 
@@ -134,7 +136,7 @@ impl Programs {
         Ok(Loaded { runs, obtained: None, root: None })
     }
 
-    /// The files of a pod's image volumes: the volume's name, where they are, and what keeps them.
+    /// The files of a pod's image volumes: the volume's reference, where they are, and what keeps them.
     async fn image_volumes(&self, spec: &PodSpec) -> Result<Vec<(String, PathBuf, Lease)>> {
         let wanted = spec.volumes.iter().filter_map(|volume| match &volume.source {
             VolumeSource::Image { reference, pull_policy } => Some((&volume.name, reference, *pull_policy)),
@@ -148,7 +150,7 @@ impl Programs {
                 self.blocking(&obtained.image, (), |image, store, ()| image.root_file_system(store)).await.map_err(within)?;
             let root =
                 root.ok_or_else(|| within(Error::invalid("the image has no files to mount: it is one program").at(reference)))?;
-            Ok((name.clone(), root.path().to_path_buf(), obtained.lease))
+            Ok((reference.clone(), root.path().to_path_buf(), obtained.lease))
         }))
         .await
     }
@@ -207,7 +209,7 @@ fn key(spec: &PodSpec, container: &ContainerSpec) -> Key {
 
 /// Puts what was brought into the pod.
 fn apply(spec: &mut PodSpec, programs: &BTreeMap<Key, Loaded>, volumes: Vec<(String, PathBuf, Lease)>) -> Result<LoadedPod> {
-    let mut pod = LoadedPod { images: Vec::new(), leases: Vec::new() };
+    let mut pod = LoadedPod { images: Vec::new(), volumes: BTreeMap::new(), leases: Vec::new() };
     let keys: Vec<Key> = spec.containers.iter().map(|container| key(spec, container)).collect();
     for (index, key) in keys.iter().enumerate() {
         let loaded = programs.get(key).cloned().ok_or_else(|| Error::internal("an image was not loaded"))?;
@@ -220,8 +222,8 @@ fn apply(spec: &mut PodSpec, programs: &BTreeMap<Key, Loaded>, volumes: Vec<(Str
         }
         pod.images.push(loaded.runs);
     }
-    for (name, root, lease) in volumes {
-        spec.mount_image_volume(&name, &root)?;
+    for (reference, root, lease) in volumes {
+        pod.volumes.insert(reference, root);
         pod.leases.push(lease);
     }
     Ok(pod)
