@@ -54,7 +54,10 @@ says! {
     ));
     ports_that_clash: manifest(&pod("    ports: [{containerPort: 80, hostPort: 8080}, {containerPort: 81, hostPort: 8080}]\n", ""));
     something_privileged: manifest(&pod("    securityContext: {privileged: true}\n", ""));
-    an_image_of_a_registry: manifest(&pod("", "").replace("file:./hello.wat", "nginx:1.27"));
+    an_image_of_a_registry: complaint(
+        &Folder::new().with("pod.yaml", pod("", "").replace("file:./hello.wat", "nginx:1.27")),
+        &["pod.yaml", "--pull", "never"]
+    );
     an_image_that_is_not_there: manifest(&pod("", "").replace("file:./hello.wat", "file:./hallo.wat"));
     a_shell_script: file("run.sh", "#!/bin/sh\necho hi\n");
     an_elf_program: file("program", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");

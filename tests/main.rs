@@ -22,6 +22,7 @@ mod guests;
 mod harness;
 mod image_store;
 mod kubernetes_docs;
+mod images;
 mod net_differential;
 mod pod_network;
 mod resources;

@@ -16,8 +16,9 @@ fn pod(restart_policy: &str, containers: &[(&str, &str, &str)]) -> String {
 
 #[test]
 fn the_help_says_what_can_be_typed() {
-    let help =
-        finish(Program::spawn(Folder::new().wasmpod(&["run", "--help"]).env_remove("WASMPOD_CACHE_DIR").env("COLUMNS", "100")));
+    let help = finish(Program::spawn(
+        Folder::new().wasmpod(&["run", "--help"]).env_remove("WASMPOD_CACHE_DIR").env_remove("WASMPOD_ROOT").env("COLUMNS", "100"),
+    ));
     insta::assert_snapshot!(help.stdout);
 }
 

@@ -238,52 +238,6 @@ pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How many names of a folder are looked at to guess which file was meant.
 pub const IMAGE_FOLDER_ENTRIES_MAX: usize = 1000;
-// ---- Registries (`image::registry`) ----
-
-/// How long a connection to a registry, with its TLS handshake, may take to be made.
-pub const REGISTRY_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a registry may say nothing: before its answer, and while it takes an upload.
-pub const REGISTRY_STALL_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long a small document (a manifest, a token, an error) may take to arrive: a byte a second is no answer.
-pub const REGISTRY_DOCUMENT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Redirects of one request; real registries redirect a blob once, to a storage service.
-pub const REGISTRY_REDIRECTS_MAX: usize = 5;
-/// Header fields of one answer.
-pub const REGISTRY_HEADERS_MAX: usize = 100;
-/// Connections to one host that are kept for the next request.
-pub const REGISTRY_CONNECTIONS_IDLE_MAX: usize = 8;
-/// Bytes of a token service's answer: a token with many groups has some kilobytes.
-pub const REGISTRY_TOKEN_BYTES_MAX: u64 = 256 << 10;
-/// Bytes of an error that are read to find its message.
-pub const REGISTRY_ERROR_BYTES_MAX: u64 = 64 << 10;
-/// Characters of a registry's message that are shown.
-pub const REGISTRY_MESSAGE_CHARS_MAX: usize = 500;
-/// Words of one `WWW-Authenticate` header that are looked at.
-pub const REGISTRY_CHALLENGES_MAX: usize = 64;
-/// Mirrors of one registry: each that does not answer costs its time limit.
-pub const REGISTRY_MIRRORS_MAX: usize = 16;
-/// Bytes of one `registries.conf`.
-pub const REGISTRIES_CONF_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one file of certificates: the machine's whole bundle has some 200 KiB.
-pub const CA_FILE_BYTES_MAX: u64 = 4 << 20;
-/// Files in a registry's directory of certificates.
-pub const CA_FILES_PER_HOST_MAX: usize = 100;
-/// Bytes of a file with credentials.
-pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of a credential helper's answer.
-pub const CREDENTIAL_HELPER_OUTPUT_BYTES_MAX: u64 = 1 << 20;
-/// How long a credential helper may take: it may ask a cloud, or its user to unlock a key ring.
-pub const CREDENTIAL_HELPER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Bytes of an upload that are read at once.
-pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
-/// Images that a process pulls at once; each loads a few layers at once.
-pub const IMAGE_PULLS_MAX: usize = 8;
-/// Blobs of one image that are uploaded at once.
-pub const BLOB_TRANSFERS_MAX: usize = 4;
-/// How often a transfer that broke off is taken up again before the pull fails.
-pub const BLOB_ATTEMPTS_MAX: u32 = 4;
-/// The wait before a broken transfer is taken up again; it doubles.
-pub const BLOB_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// Bytes of one manifest, index or config of an image, as in containerd and distribution.
 pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -336,6 +290,54 @@ pub const UNPACKED_ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
 
 /// Files in an image archive: each image has some, and an archive may hold hundreds of images.
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
+
+// ---- Registries (`image::registry`) ----
+
+/// How long a connection to a registry, with its TLS handshake, may take to be made.
+pub const REGISTRY_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a registry may say nothing: before its answer, and while it takes an upload.
+pub const REGISTRY_STALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a small document (a manifest, a token, an error) may take to arrive: a byte a second is no answer.
+pub const REGISTRY_DOCUMENT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Redirects of one request; real registries redirect a blob once, to a storage service.
+pub const REGISTRY_REDIRECTS_MAX: usize = 5;
+/// Header fields of one answer.
+pub const REGISTRY_HEADERS_MAX: usize = 100;
+/// Connections to one host that are kept for the next request.
+pub const REGISTRY_CONNECTIONS_IDLE_MAX: usize = 8;
+/// Bytes of a token service's answer: a token with many groups has some kilobytes.
+pub const REGISTRY_TOKEN_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of an error that are read to find its message.
+pub const REGISTRY_ERROR_BYTES_MAX: u64 = 64 << 10;
+/// Characters of a registry's message that are shown.
+pub const REGISTRY_MESSAGE_CHARS_MAX: usize = 500;
+/// Words of one `WWW-Authenticate` header that are looked at.
+pub const REGISTRY_CHALLENGES_MAX: usize = 64;
+/// Mirrors of one registry: each that does not answer costs its time limit.
+pub const REGISTRY_MIRRORS_MAX: usize = 16;
+/// Bytes of one `registries.conf`.
+pub const REGISTRIES_CONF_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one file of certificates: the machine's whole bundle has some 200 KiB.
+pub const CA_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Files in a registry's directory of certificates.
+pub const CA_FILES_PER_HOST_MAX: usize = 100;
+/// Bytes of a file with credentials.
+pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a credential helper's answer.
+pub const CREDENTIAL_HELPER_OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// How long a credential helper may take: it may ask a cloud, or its user to unlock a key ring.
+pub const CREDENTIAL_HELPER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bytes of an upload that are read at once.
+pub const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
+/// Images that a process pulls at once; each loads a few layers at once.
+pub const IMAGE_PULLS_MAX: usize = 8;
+/// Blobs of one image that are uploaded at once.
+pub const BLOB_TRANSFERS_MAX: usize = 4;
+/// How often a transfer that broke off is taken up again before the pull fails.
+pub const BLOB_ATTEMPTS_MAX: u32 = 4;
+/// The wait before a broken transfer is taken up again; it doubles.
+pub const BLOB_RETRY_WAIT: Duration = Duration::from_millis(500);
+
 // ---- Manifests (`manifest`): what a file may ask of its parser; what people write stays far below ----
 
 /// Bytes of one manifest, all its documents together; an object in Kubernetes has the same limit. Checked before parsing.

@@ -1,6 +1,7 @@
 //! One way to run a pod in a test: the built program, in a folder of its own, with a cache that all tests share.
 
 pub mod pods;
+pub mod registry;
 pub mod sandbox;
 
 use std::io::{Read, Write};

@@ -1,10 +1,10 @@
-//! What an image's config adds to a container, and its files to a pod: the merge that Kubernetes leaves to the container runtime.
+//! What an image's config adds to a container, and its files as the container's `/`: the merge that Kubernetes leaves to the
+//! container runtime.
 //!
 //! The pod's spec stays plain data: afterwards nothing behind needs to know that there was an image config.
 
 use super::{Contents, Image};
 use crate::pod::spec::{ContainerSpec, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
-use crate::{Error, Result};
 use std::path::Path;
 
 impl Image {
@@ -55,19 +55,6 @@ impl PodSpec {
         container.mounts.insert(0, mount);
         let source = VolumeSource::HostPath { path: root.to_path_buf(), kind: HostPathType::Directory };
         self.volumes.push(VolumeSpec { name, source });
-    }
-
-    /// Puts the files of an image, at `root` on this machine, in the place of the image volume `name`: read-only wherever it is mounted.
-    ///
-    /// # Errors
-    /// [`Internal`](crate::ErrorKind::Internal) when the pod has no such volume.
-    pub fn mount_image_volume(&mut self, name: &str, root: &Path) -> Result<()> {
-        let volume = self.volumes.iter_mut().find(|volume| volume.name == name);
-        let volume = volume.ok_or_else(|| Error::internal("the pod has no such volume").at(name))?;
-        volume.source = VolumeSource::HostPath { path: root.to_path_buf(), kind: HostPathType::Directory };
-        let mounts = self.containers.iter_mut().flat_map(|container| &mut container.mounts);
-        mounts.filter(|mount| mount.volume == name).for_each(|mount| mount.read_only = true);
-        Ok(())
     }
 }
 

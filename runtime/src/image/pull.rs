@@ -168,7 +168,7 @@ impl Images {
                     let error = error.chain();
                     tracing::warn!(target: "wasmpod::image", mirror = %location, error, "a mirror failed; the next is asked");
                 }
-                outcome => return outcome,
+                outcome => return outcome.map_err(|error| about(reference, error)),
             }
         }
         Err(Error::internal("there is no registry to ask").at(reference.to_string()))
@@ -196,7 +196,7 @@ impl Images {
                     tokio::time::sleep(wait).await;
                     (wait, attempt) = (wait * 2, attempt + 1);
                 }
-                outcome => break outcome.map_err(|error| error.within(&reference.to_string()))?,
+                outcome => break outcome?,
             }
         };
         let (store, name) = (self.0.store.clone(), reference.to_string());
@@ -209,6 +209,12 @@ impl std::fmt::Debug for Images {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Images").field(&self.0.store).finish()
     }
+}
+
+/// Says which image an error is about, unless it does already.
+fn about(reference: &RegistryReference, error: Error) -> Error {
+    let name = reference.to_string();
+    if error.subject().is_some_and(|subject| subject.starts_with(&name)) { error } else { error.within(&name) }
 }
 
 fn id(reference: &RegistryReference, image: &Image) -> String {

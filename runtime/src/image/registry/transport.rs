@@ -258,7 +258,17 @@ fn no_answer(url: &Url, error: reqwest::Error) -> Error {
     }
 }
 
+/// The error of the TLS library, which the layers above wrap several times.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()))
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    // `source` of such an error skips what it holds.
+    let mut held = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    loop {
+        match held.downcast_ref::<rustls::Error>() {
+            Some(tls) => return Some(tls),
+            None => held = held.downcast_ref::<std::io::Error>()?.get_ref()?,
+        }
+    }
 }

@@ -11,7 +11,6 @@ use crate::engine::engine;
 use crate::progress::Progress;
 use crate::{environment, image_store, report};
 use k8s_openapi::api::core::v1;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -110,7 +109,7 @@ impl Kit {
         self.adjust(&mut pod.spec)?;
         // All but what this replica alone names is here already.
         self.programs.load([&pod.spec]).await?;
-        let images = self.programs.apply(&mut pod.spec)?;
+        let (images, image_volumes) = self.programs.apply(&mut pod.spec)?;
         let publish = self.publish.get(workload).cloned().unwrap_or_default();
         let any_port = publish.iter().any(|port| port.host.port() == 0);
         let config = SandboxConfig {
@@ -118,7 +117,7 @@ impl Kit {
             addresses,
             state_dir: environment::temporary_dir(),
             claims_dir: self.claims_dir.clone(),
-            image_volumes: BTreeMap::new(),
+            image_volumes,
             publish,
             stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
         };

@@ -110,14 +110,12 @@ impl Programs {
         Ok(())
     }
 
-    /// Gives the containers what their images' configs say and the image volumes their files; says what the containers run, in their
-    /// order. All of it was loaded before.
-    pub(super) fn apply(&self, spec: &mut PodSpec) -> Result<Vec<ContainerImage>> {
+    /// Gives the containers what their images' configs say; says what the containers run, in their order, and where the files of
+    /// image volumes are, by their reference. All of it was loaded before.
+    pub(super) fn apply(&self, spec: &mut PodSpec) -> Result<(Vec<ContainerImage>, BTreeMap<String, PathBuf>)> {
         let ready = self.ready();
         let lost = || Error::internal("an image was not loaded");
         let keys: Vec<Key> = spec.containers.iter().map(|container| key(spec, container)).collect();
-        let wanted = image_volumes(spec).map(|(volume, reference, _)| (volume.name.clone(), volume_key(spec, reference)));
-        let volumes: Vec<(String, Key)> = wanted.collect();
         let mut images = Vec::with_capacity(keys.len());
         for (index, key) in keys.iter().enumerate() {
             let loaded = ready.programs.get(key).ok_or_else(lost)?;
@@ -129,11 +127,12 @@ impl Programs {
             }
             images.push(loaded.runs.clone());
         }
-        for (name, key) in volumes {
-            let (root, _) = ready.volumes.get(&key).ok_or_else(lost)?;
-            spec.mount_image_volume(&name, root)?;
-        }
-        Ok(images)
+        let files = |(_, reference, _): (&VolumeSpec, &str, PullPolicy)| {
+            let (root, _) = ready.volumes.get(&volume_key(spec, reference)).ok_or_else(lost)?;
+            Ok((reference.to_owned(), root.clone()))
+        };
+        let volumes = image_volumes(spec).map(files).collect::<Result<_>>()?;
+        Ok((images, volumes))
     }
 
     fn ready(&self) -> MutexGuard<'_, Ready> {

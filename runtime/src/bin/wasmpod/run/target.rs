@@ -98,8 +98,14 @@ fn is_called_webassembly(path: &Path) -> bool {
 
 /// The pod that runs a single image: once, with the arguments of the command line.
 fn pod_around(image: &str, args: &RunArgs) -> v1::Pod {
-    let last = image.rsplit('/').next().unwrap_or_default();
-    let stem = last.split(['.', ':', '@']).find(|part| !part.is_empty()).unwrap_or_default().to_lowercase();
+    let stem = match image.strip_prefix("file:") {
+        Some(path) => Path::new(path).file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default(),
+        None => {
+            let path = image.strip_prefix("oci-archive:").or_else(|| image.strip_prefix("oci:")).unwrap_or(image);
+            let last = path.rsplit('/').next().unwrap_or_default();
+            last.split([':', '@']).next().unwrap_or_default().to_lowercase()
+        }
+    };
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
     let name = name.trim_matches('-');
     let name = if name.is_empty() { "container" } else { name }.to_owned();
