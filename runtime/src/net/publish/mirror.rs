@@ -3,7 +3,7 @@
 //! The process stands in that namespace, so a mirror is an ordinary socket on the very address that the guest has bound: kubelet
 //! probes, Services and other pods find it as they find any pod's. A port that somebody else has there is taken for the guest too.
 
-use super::{Published, serve, udp};
+use super::{Inward, Published, serve, udp};
 use crate::limits::TCP_BACKLOG_MAX_CONNECTIONS;
 use crate::net::{AddressFamily, PodNet, Protocol};
 use rustix::net::{SocketFlags, SocketType, sockopt};
@@ -23,7 +23,7 @@ pub(super) fn open(net: &PodNet, runtime: &Handle, protocol: Protocol, local: So
         Protocol::Tcp => {
             let backlog = i32::try_from(TCP_BACKLOG_MAX_CONNECTIONS).unwrap_or(i32::MAX);
             rustix::net::listen(&socket, backlog)?;
-            runtime.spawn(serve(TcpListener::from_std(socket.into())?, net.clone(), local.port()))
+            runtime.spawn(serve(TcpListener::from_std(socket.into())?, Inward::Pod(net.clone(), local.port())))
         }
         Protocol::Udp => runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, net.clone(), local.port())),
     };
