@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Which modules of ours each module may name; the longest matching name on the left counts.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("lib", &["error", "limits", "manifest", "pod", "image", "engine", "container", "wasi", "net", "volume", "log"]),
+    ("lib", &["error", "limits", "manifest", "pod", "workload", "image", "engine", "container", "wasi", "net", "volume", "log"]),
     ("error", &[]),
     ("limits", &[]),
     ("net", &["error", "limits"]),
@@ -14,7 +14,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pod::state", &["error", "limits", "net", "pod::spec", "pod::backoff"]),
     ("pod::backoff", &["error", "limits"]),
     ("pod::status", &["error", "limits", "net", "pod::spec", "pod::state", "pod::backoff"]),
-    ("manifest", &["error", "limits", "net", "pod::spec"]),
+    ("workload::spec", &[]),
+    ("workload::controller", &["limits", "workload::spec"]),
+    ("workload", &["error", "limits", "net", "pod"]),
+    ("manifest", &["error", "limits", "net", "pod::spec", "workload::spec"]),
     ("image", &["error", "limits", "pod::spec"]),
     ("volume", &["error", "limits", "pod::spec"]),
     ("engine", &["error", "limits"]),
@@ -30,7 +33,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_io", &["wasi"]),
     ("wasmtime_wasi_http", &["container", "wasi"]),
     ("wiggle", &["wasi"]),
-    ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "log", "image"]),
+    ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "workload::driver", "log", "image"]),
 ];
 
 #[test]
@@ -107,7 +110,9 @@ fn uses_of_ours(code: &str) -> BTreeSet<String> {
         let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
         let mut parts = name.split("::").filter(|part| !part.is_empty());
         match (parts.next(), parts.next()) {
-            (Some("pod"), Some(second)) if second.starts_with(char::is_lowercase) => used.insert(format!("pod::{second}")),
+            (Some(first @ ("pod" | "workload")), Some(second)) if second.starts_with(char::is_lowercase) => {
+                used.insert(format!("{first}::{second}"))
+            }
             (Some("__group__"), _) | (None, _) => false,
             (Some(first), _) if first.starts_with(char::is_uppercase) => used.insert("error".to_owned()),
             (Some(first), _) => used.insert(first.to_owned()),

@@ -20,6 +20,7 @@ mod error;
 pub mod limits;
 pub mod manifest;
 pub mod pod;
+pub mod workload;
 pub mod image;
 pub mod engine;
 pub mod container;

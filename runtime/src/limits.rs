@@ -33,6 +33,30 @@ pub const POD_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 /// Bytes of all termination messages in one pod's status, shared evenly by its containers (`MaxPodTerminationMessageLogLength`).
 pub const POD_TERMINATION_MESSAGES_BYTES_MAX: usize = 12 << 10;
 // ---- The engine (`engine`) ----
+// ---- workload: several pods in one run ----
+
+/// Pods that one workload may have at once; more than the pool of `wasmpod run` has slots for would wait for nothing.
+pub const WORKLOAD_REPLICAS_MAX: u32 = 512;
+
+/// Pods of one Job that have to succeed, and its indexes: what a controller may keep in memory for each is some bytes.
+pub const JOB_COMPLETIONS_MAX: u32 = 100_000;
+
+/// The first pause before a failed pod of a Job is replaced (Kubernetes' number); it doubles with every failure.
+pub const JOB_BACKOFF_INITIAL: Duration = Duration::from_secs(10);
+
+/// The longest pause before a failed pod of a Job is replaced (Kubernetes' number).
+pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(360);
+
+/// Pods that ended and of which a run keeps the last status for its output; the oldest are forgotten first.
+pub const ENDED_PODS_KEPT_MAX: usize = 1024;
+
+/// What the pods of a run may say and its task has not yet heard; a watcher that finds it full waits.
+pub const WORKLOAD_EVENTS_MAX: usize = 1024;
+
+/// Entries of `ports` of one Service; Kubernetes has no number, an iptables proxy meets its own first.
+pub const SERVICE_PORTS_MAX: usize = 256;
+
+// ---- engine ----
 
 /// How often a busy guest looks up: the resolution of CPU accounting, throttling and kills. Spike: 1 ms costs fib(32) under 1 %.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);

@@ -12,7 +12,8 @@ use crate::pod::spec::{
     ContainerPort, ContainerRole, ContainerSpec, ExitCodes, HostAlias, HostPathType, PodSpec, Protocol, PullPolicy, RestartPolicy,
     RestartRule, RestartRuleAction, TerminationMessagePolicy, VolumeMount,
 };
-use crate::{ErrorKind, Result};
+use crate::workload::spec::Replica;
+use crate::{Error, ErrorKind, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use std::borrow::Cow;
@@ -52,6 +53,20 @@ pub(super) fn manifest(manifest: &Manifest, mut context_for: impl FnMut(&Pod) ->
     }
     report.finish()?;
     Ok(lowered)
+}
+
+/// Lowers one pod of the workload at `index`.
+pub(super) fn replica(manifest: &Manifest, index: usize, replica: &Replica, context: &LowerContext) -> Result<LoweredPod> {
+    let found = manifest.pods.get(index).zip(manifest.templates.get(index));
+    let (object, template) = found.ok_or_else(|| Error::internal("the manifest has no such workload"))?;
+    let object = Object { value: template.instance(replica), ..object.clone() };
+    let mut problems = Problems::default();
+    let lowered = lower_pod(manifest, &object, context, &mut problems);
+    let lowered = lowered.map_err(|problem| problems.push(problem)).ok();
+    let mut report = Report::new(&manifest.source, manifest.documents);
+    report.take(&object.origin, problems);
+    report.finish()?;
+    lowered.ok_or_else(|| Error::internal("a pod that is neither lowered nor wrong"))
 }
 
 /// What a pod may still add to its allowance of expanded bytes.

@@ -15,6 +15,7 @@ mod defaults;
 mod downward;
 mod env;
 mod handlers;
+mod kinds;
 mod lower;
 mod names;
 mod node;
@@ -31,14 +32,16 @@ pub mod support;
 mod typed;
 mod validate;
 mod volumes;
+mod workload;
 
 #[cfg(test)]
 mod tests;
 
 use crate::Result;
-use crate::net::EgressPolicy;
+use crate::net::{EgressPolicy, ServiceConfig};
 use crate::pod::spec::PodSpec;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use crate::workload::spec::{Replica, WorkloadSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -57,14 +60,26 @@ pub use support::FieldWarning;
 /// assert_eq!(pods[0].spec.containers[0].image, "file:./app.wasm");
 /// # Ok::<(), wasmpod::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Manifest {
     source: String,
     documents: usize,
+    /// The first pod of each workload.
     pods: Vec<parse::Object<Pod>>,
+    /// What the pods of each workload are made from; as many as there are `pods`.
+    templates: Vec<workload::Template>,
+    services: Vec<parse::Object<Service>>,
     config_maps: Vec<parse::Object<ConfigMap>>,
     secrets: Vec<parse::Object<Secret>>,
     claims: Vec<parse::Object<PersistentVolumeClaim>>,
+    skipped: Vec<String>,
+}
+
+/// How a manifest is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Objects of kinds that wasmpod does not know are left out instead of being an error.
+    pub ignore_unknown_kinds: bool,
 }
 
 impl fmt::Debug for Manifest {
@@ -133,7 +148,7 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
     /// text beyond the `MANIFEST_*` limits.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
-        stack::with_room(|| parse::manifest(text, source))
+        Self::from_bytes_with(text.as_bytes(), source, ParseOptions::default())
     }
 
     /// The same for bytes, which must be UTF-8.
@@ -141,7 +156,16 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self> {
-        Self::parse(node::text(bytes, source)?, source)
+        Self::from_bytes_with(bytes, source, ParseOptions::default())
+    }
+
+    /// The same, read as `options` says.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_bytes_with(bytes: &[u8], source: &str, options: ParseOptions) -> Result<Self> {
+        let text = node::text(bytes, source)?;
+        stack::with_room(|| parse::manifest(text, source, options))
     }
 
     /// Takes one pod that was made in code, such as the one around a bare `.wasm` file; it is defaulted and checked like any other.
@@ -157,12 +181,32 @@ impl Manifest {
         &self.source
     }
 
-    /// The pods, in the order of the manifest, defaults filled in; a uid only where the manifest gives one.
+    /// The workloads, in the order of the manifest: its Pods, and the objects that wrap a pod template.
+    pub fn workloads(&self) -> impl ExactSizeIterator<Item = &WorkloadSpec> {
+        self.templates.iter().map(|template| &template.spec)
+    }
+
+    /// The Services, in the order of the manifest.
+    pub fn services(&self) -> impl Iterator<Item = ServiceConfig> + '_ {
+        self.services.iter().filter_map(|object| workload::service_config(&object.value))
+    }
+
+    /// The Services as Kubernetes has them.
+    pub fn service_objects(&self) -> impl ExactSizeIterator<Item = &Service> {
+        self.services.iter().map(|object| &object.value)
+    }
+
+    /// The objects that were left out because of their kind, each with the reason.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// The first pod of each workload, in their order, defaults filled in; a uid only where the manifest gives one.
     pub fn pods(&self) -> impl ExactSizeIterator<Item = &Pod> {
         self.pods.iter().map(|object| &object.value)
     }
 
-    /// The fields without effect, for each pod in turn.
+    /// The fields without effect, for each workload in turn.
     pub fn warnings(&self) -> impl ExactSizeIterator<Item = &[FieldWarning]> {
         self.pods.iter().map(|object| object.warnings.as_slice())
     }
@@ -184,7 +228,8 @@ impl Manifest {
         Some(problem::subject(&self.source, self.documents, &object.origin, &problem::FieldPath::parse(field), None))
     }
 
-    /// Makes every pod ready to run: resolves its references to ConfigMaps and Secrets of this manifest and expands its variables.
+    /// Makes the first pod of every workload ready to run: resolves its references to ConfigMaps and Secrets of this manifest and
+    /// expands its variables.
     ///
     /// `context_for` is asked once for each pod, in order.
     ///
@@ -192,5 +237,19 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every reference that leads nowhere, or [`Limit`](crate::ErrorKind::Limit).
     pub fn lower(&self, context_for: impl FnMut(&Pod) -> LowerContext) -> Result<Vec<LoweredPod>> {
         lower::manifest(self, context_for)
+    }
+
+    /// Makes one pod of the workload at `index` ready to run.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower); [`Internal`](crate::ErrorKind::Internal) when there is no such workload.
+    pub fn lower_replica(&self, index: usize, replica: &Replica, context: &LowerContext) -> Result<LoweredPod> {
+        lower::replica(self, index, replica, context)
+    }
+
+    /// The fields without effect of the objects that hold no pods: Services and claims.
+    pub fn object_warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let services = self.services.iter().flat_map(|object| object.described_warnings());
+        services.chain(self.claims.iter().flat_map(|object| object.described_warnings()))
     }
 }

@@ -1,19 +1,21 @@
 //! From the text of a manifest to its objects: documents, Lists, kinds.
 
 use super::defaults;
+use super::kinds::{self, Fate};
 use super::node::{self, Node, Value};
 use super::problem::{FieldPath, Origin, Problem, Problems, Report};
-use super::similar::closest;
 use super::support::{self, FieldWarning};
-use super::typed::{self, SetField};
-use super::{Manifest, validate};
+use super::typed::{self, Reading, SetField};
+use super::workload::{self, Parts, Template, Wraps, derived_uid};
+use super::{Manifest, ParseOptions, names, validate};
 use crate::limits::MANIFEST_DEPTH_MAX;
+use crate::workload::spec::{ControllerSpec, WorkloadKind, WorkloadSpec};
 use crate::{Error, Result};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
-
-/// The kinds that a manifest may have.
-const KINDS: [&str; 5] = ["Pod", "ConfigMap", "Secret", "PersistentVolumeClaim", "List"];
 
 /// An object of the manifest and where it comes from.
 #[derive(Clone, Debug)]
@@ -24,15 +26,23 @@ pub(super) struct Object<T> {
     pub(super) warnings: Vec<FieldWarning>,
 }
 
+impl<T> Object<T> {
+    /// The fields that it sets without effect, each with the object's kind and name before it.
+    pub(super) fn described_warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let name = self.origin.name.as_deref().unwrap_or_default();
+        self.warnings.iter().map(move |warning| format!("{} {name:?}: {warning}", self.origin.kind))
+    }
+}
+
 /// Reads a whole manifest.
-pub(super) fn manifest(text: &str, source: &str) -> Result<Manifest> {
+pub(super) fn manifest(text: &str, source: &str, options: ParseOptions) -> Result<Manifest> {
     let documents = node::documents(text, source)?;
     if documents.is_empty() {
         return Err(Error::invalid("the manifest has no objects").at(source).hint("write a Pod: apiVersion: v1, kind: Pod, ..."));
     }
-    let mut reader = Reader::new(source, documents.len());
+    let mut reader = Reader::new(source, documents.len(), options);
     for (document, node) in documents.into_iter().enumerate() {
-        reader.object(document + 1, FieldPath::default(), node, 0);
+        reader.object(document + 1, FieldPath::default(), node, Place { depth: 0, implied: None });
     }
     reader.finish()
 }
@@ -40,29 +50,32 @@ pub(super) fn manifest(text: &str, source: &str) -> Result<Manifest> {
 /// Takes one pod made in code as a manifest of its own.
 pub(super) fn single_pod(pod: &Pod, source: &str) -> Result<Manifest> {
     let json = serde_json::to_value(pod).map_err(|error| Error::internal("the pod cannot be written as JSON").because(error))?;
-    let mut reader = Reader::new(source, 1);
+    let mut reader = Reader::new(source, 1, ParseOptions::default());
     let origin = Origin { document: 1, kind: "Pod".to_owned(), name: None, base: FieldPath::default(), node: None };
     reader.pod(origin, &Node::from(json));
     reader.finish()
+}
+
+/// Where an object stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// In how many Lists.
+    depth: usize,
+    /// The kind that the List around it gives its items.
+    implied: Option<&'static str>,
 }
 
 /// Collects the objects of a manifest, and the problems of all of them.
 struct Reader<'a> {
     manifest: Manifest,
     report: Report<'a>,
+    options: ParseOptions,
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: &'a str, documents: usize) -> Self {
-        let manifest = Manifest {
-            source: source.to_owned(),
-            documents,
-            pods: Vec::new(),
-            config_maps: Vec::new(),
-            secrets: Vec::new(),
-            claims: Vec::new(),
-        };
-        Self { manifest, report: Report::new(source, documents) }
+    fn new(source: &'a str, documents: usize, options: ParseOptions) -> Self {
+        let manifest = Manifest { source: source.to_owned(), documents, ..Manifest::default() };
+        Self { manifest, report: Report::new(source, documents), options }
     }
 
     fn finish(mut self) -> Result<Manifest> {
@@ -74,40 +87,60 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the object in `node`, or the objects of the List in it.
-    fn object(&mut self, document: usize, base: FieldPath, node: Node, depth: usize) {
-        let kind = node.get("kind").and_then(Node::text).unwrap_or_default().to_owned();
+    fn object(&mut self, document: usize, base: FieldPath, node: Node, place: Place) {
+        let kind = node.get("kind").and_then(Node::text).or(place.implied).unwrap_or_default().to_owned();
         let name = node.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text).map(str::to_owned);
         let mut origin = Origin { document, kind, name, base, node: None };
-        if let Err(problem) = check_kind(&origin.kind, &node) {
-            let mut problems = Problems::default();
-            problems.push(problem);
-            origin.node = Some(node);
-            self.report.take(&origin, problems);
-            return;
+        match kinds::fate(&origin.kind, &node, place.implied.is_some()) {
+            Fate::Read => self.read(origin, node),
+            Fate::Items(implied) => self.list(origin, node, Place { implied, ..place }),
+            Fate::Unknown(_) if self.options.ignore_unknown_kinds => {
+                let name = origin.name.map(|name| format!(" {name:?}")).unwrap_or_default();
+                self.manifest.skipped.push(format!("{}: {}{name}: skipped: {}", self.manifest.source, origin.kind, NOT_OURS));
+            }
+            Fate::Unknown(problem) | Fate::Wrong(problem) => {
+                let mut problems = Problems::default();
+                problems.push(problem);
+                origin.node = Some(node);
+                self.report.take(&origin, problems);
+            }
         }
+    }
+
+    /// Takes an object of a known kind.
+    fn read(&mut self, origin: Origin, node: Node) {
         match origin.kind.as_str() {
             "Pod" => self.pod(Origin { node: Some(node.clone()), ..origin }, &node),
+            "Deployment" => self.workload::<Deployment>(origin, node),
+            "ReplicaSet" => self.workload::<ReplicaSet>(origin, node),
+            "StatefulSet" => self.workload::<StatefulSet>(origin, node),
+            "DaemonSet" => self.workload::<DaemonSet>(origin, node),
+            "Job" => self.workload::<Job>(origin, node),
             "ConfigMap" => {
-                if let Some(object) = self.typed(origin, node, false, validate::config_map) {
-                    self.manifest.config_maps.push(object);
-                }
+                let object = self.typed(origin, node, false, validate::config_map);
+                self.manifest.config_maps.extend(object);
             }
             "Secret" => {
-                if let Some(object) = self.typed(origin, node, true, validate::secret) {
-                    self.manifest.secrets.push(object);
-                }
+                let object = self.typed(origin, node, true, validate::secret);
+                self.manifest.secrets.extend(object);
             }
             "PersistentVolumeClaim" => {
-                if let Some(object) = self.typed(origin, node, false, validate::claim) {
-                    self.manifest.claims.push(object);
-                }
+                let object = self.typed(origin, node, false, validate::claim);
+                self.manifest.claims.extend(object);
             }
-            _ => self.list(origin, node, depth),
+            _ => {
+                let object = self.typed(origin, node, false, |service: &Service| {
+                    let mut problems = validate::service(service);
+                    problems.extend(workload::service(service).1.into_listed());
+                    problems
+                });
+                self.manifest.services.extend(object);
+            }
         }
     }
 
     /// Takes the items of a List; Lists inside Lists are as deep at most as the document is.
-    fn list(&mut self, mut origin: Origin, mut node: Node, depth: usize) {
+    fn list(&mut self, mut origin: Origin, mut node: Node, place: Place) {
         let mut problems = Problems::default();
         let items = match &mut node.value {
             Value::Map(entries) => {
@@ -122,10 +155,10 @@ impl<'a> Reader<'a> {
         };
         match items {
             None | Some(Value::Null) => {}
-            Some(Value::List(items)) if depth < MANIFEST_DEPTH_MAX => {
+            Some(Value::List(items)) if place.depth < MANIFEST_DEPTH_MAX => {
                 for (index, item) in std::mem::take(items).into_iter().enumerate() {
                     let base = FieldPath(origin.base.0.iter().cloned().chain(FieldPath::of("items").index(index).0).collect());
-                    self.object(origin.document, base, item, depth + 1);
+                    self.object(origin.document, base, item, Place { depth: place.depth + 1, ..place });
                 }
             }
             Some(_) => problems.push(Problem::new(FieldPath::of("items"), "must be a list")),
@@ -134,7 +167,7 @@ impl<'a> Reader<'a> {
         self.report.take(&origin, problems);
     }
 
-    /// Takes an object that pods refer to; `conceal` keeps its values out of messages.
+    /// Takes an object that holds no pod; `conceal` keeps its values out of messages.
     fn typed<T: DeserializeOwned>(
         &mut self,
         mut origin: Origin,
@@ -142,13 +175,9 @@ impl<'a> Reader<'a> {
         conceal: bool,
         check: fn(&T) -> Problems,
     ) -> Option<Object<T>> {
-        let reading = typed::read::<T>(&node, conceal);
-        let mut problems = Problems::default();
-        let whole = reading.mistyped.is_empty();
-        problems.extend(reading.mistyped.into_iter().chain(reading.unknown));
-        let (warnings, refused) = support::review(&reading.set);
+        let (value, mut problems, set) = taken(typed::read::<T>(&node, conceal));
+        let (warnings, refused) = support::review(&set);
         problems.extend(refused);
-        let value = reading.object.filter(|_| whole);
         origin.node = Some(node);
         if let Some(value) = &value {
             self.report.take(&origin, problems);
@@ -162,58 +191,93 @@ impl<'a> Reader<'a> {
     }
 
     fn pod(&mut self, mut origin: Origin, node: &Node) {
-        let reading = typed::read::<Pod>(node, false);
-        let mut problems = Problems::default();
-        let whole = reading.mistyped.is_empty();
-        problems.extend(reading.mistyped.into_iter().chain(reading.unknown));
-        let (warnings, refused) = support::review(&reading.set);
+        let (pod, mut problems, set) = taken(typed::read::<Pod>(node, false));
+        let (warnings, refused) = support::review(&set);
         problems.extend(refused);
-        if let Some(mut pod) = reading.object.filter(|_| whole) {
-            defaults::pod(&mut pod);
-            problems.extend(validate::pod(&pod).into_listed());
-            origin.name.clone_from(&pod.metadata.name);
+        let Some(mut pod) = pod else {
             self.report.take(&origin, problems);
-            self.manifest.pods.push(Object { origin, value: pod, warnings });
-        } else {
+            return;
+        };
+        defaults::pod(&mut pod);
+        problems.extend(validate::pod(&pod).into_listed());
+        origin.name.clone_from(&pod.metadata.name);
+        self.report.take(&origin, problems);
+        self.manifest.templates.push(Template { spec: bare(&pod), pod: pod.clone(), claims: Vec::new(), service_name: None });
+        self.manifest.pods.push(Object { origin, value: pod, warnings });
+    }
+
+    /// Takes an object that wraps a pod. Its template is checked as a pod is: the first that will be made from it.
+    fn workload<T: Wraps>(&mut self, mut origin: Origin, node: Node) {
+        let (object, mut problems, set) = taken(typed::read::<T>(&node, false));
+        let (warnings, refused) = support::review(&set);
+        problems.extend(refused);
+        let template_node = node.get("spec").and_then(|spec| spec.get("template")).cloned();
+        origin.node = Some(node);
+        let Some(object) = object else {
             self.report.take(&origin, problems);
+            return;
+        };
+        let mut own = Problems::default();
+        let Some(parts) = object.parts(&mut own) else {
+            problems.push(Problem::required(FieldPath::of("spec")));
+            self.report.take(&origin, problems);
+            return;
+        };
+        let metadata = validate::metadata_of(&parts.metadata);
+        // What is made up for a name that is wrong must not be wrong a second time.
+        let named = parts.metadata.name.as_deref().is_some_and(|name| names::subdomain(name).is_ok());
+        let mut template = Parts::template(parts, T::KIND, &mut own);
+        problems.extend(metadata.into_listed().into_iter().chain(own.into_listed()));
+        if !named {
+            template.spec.name = "pod".to_owned();
+        }
+        defaults::pod(&mut template.pod);
+        let first = template.instance(&template.spec.first_replica());
+        let inner = validate::pod(&first);
+        self.claims_of(&origin, &template);
+        self.report.take(&origin, problems);
+        let base = FieldPath(origin.base.0.iter().cloned().chain(FieldPath::of("spec.template").0).collect());
+        let origin = Origin { base, node: template_node.or(origin.node), ..origin };
+        self.report.take(&origin, inner);
+        self.manifest.templates.push(template);
+        self.manifest.pods.push(Object { origin, value: first, warnings });
+    }
+
+    /// Adds the claims that a StatefulSet makes for its pods.
+    fn claims_of(&mut self, origin: &Origin, template: &Template) {
+        for ordinal in template.spec.ordinals() {
+            let replica = template.spec.replica(Some(ordinal), 0);
+            for claim in &template.claims {
+                let name = workload::claim_name(claim.metadata.name.as_deref().unwrap_or_default(), &replica);
+                let namespace = Some(template.spec.namespace.clone());
+                let metadata = ObjectMeta { name: Some(name.clone()), namespace, ..ObjectMeta::default() };
+                let value = PersistentVolumeClaim { metadata, ..claim.clone() };
+                let kind = "PersistentVolumeClaim".to_owned();
+                let origin = Origin { kind, name: Some(name), node: None, ..origin.clone() };
+                self.manifest.claims.push(Object { origin, value, warnings: Vec::new() });
+            }
         }
     }
 }
 
-/// Whether an object of this kind can be taken at all.
-fn check_kind(kind: &str, node: &Node) -> Result<(), Problem> {
-    if !matches!(node.value, Value::Map(_)) {
-        let problem = Problem::new(FieldPath::default(), "is not an object");
-        return Err(problem.hint("a manifest has the fields apiVersion, kind, metadata and spec"));
-    }
-    let path = FieldPath::of("kind");
-    let version = node.get("apiVersion").and_then(Node::text).unwrap_or_default();
-    if kind.is_empty() {
-        return Err(Problem::required(path).hint("write kind: Pod, ConfigMap or Secret"));
-    }
-    if !KINDS.contains(&kind) {
-        return Err(unknown_kind(path, kind, version));
-    }
-    match version {
-        "v1" => Ok(()),
-        "" => Err(Problem::required(FieldPath::of("apiVersion")).hint("write apiVersion: v1")),
-        version => Err(Problem::unsupported(FieldPath::of("apiVersion"), version, &["v1"])),
-    }
+/// Why an object of an unknown kind is left out.
+const NOT_OURS: &str = "wasmpod does not run this kind";
+
+/// The object, unless a value of it is of a wrong type; the problems of reading it; the fields that it sets.
+fn taken<T>(reading: Reading<T>) -> (Option<T>, Problems, Vec<SetField>) {
+    let mut problems = Problems::default();
+    let whole = reading.mistyped.is_empty();
+    problems.extend(reading.mistyped.into_iter().chain(reading.unknown));
+    (reading.object.filter(|_| whole), problems, reading.set)
 }
 
-fn unknown_kind(path: FieldPath, kind: &str, version: &str) -> Problem {
-    let group = if version.is_empty() { String::new() } else { format!(" ({version})") };
-    let problem = Problem::new(path, format!("{kind}{group} is not supported yet"));
-    match kind {
-        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
-            problem.hint("write its spec.template as a Pod: apiVersion: v1, kind: Pod, then its metadata and spec")
-        }
-        "PodList" | "ConfigMapList" | "SecretList" => problem.hint("write kind: List, and the kind of each item"),
-        _ => match closest(kind, KINDS) {
-            Some(known) => problem.hint(format!("did you mean {known:?}?")),
-            None => problem.hint("wasmpod reads Pod, ConfigMap, Secret, PersistentVolumeClaim and List"),
-        },
-    }
+/// A pod on its own, as a workload.
+fn bare(pod: &Pod) -> WorkloadSpec {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let uid = pod.metadata.uid.clone().unwrap_or_else(|| derived_uid("Pod", &namespace, &name));
+    let (kind, controller) = (WorkloadKind::Pod, ControllerSpec::Once);
+    WorkloadSpec { kind, name, namespace, uid, template_hash: String::new(), controller }
 }
 
 /// The fields that a pod made in code or read from a text sets.

@@ -55,6 +55,7 @@ mod pod_stream;
 mod policy;
 mod ports;
 pub mod publish;
+mod service;
 mod stream;
 mod tcp;
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub use options::{TcpOptions, UdpOptions};
 pub use outbox::OutsideChannel;
 pub use pod_stream::PodStream;
 pub use policy::EgressPolicy;
+pub use service::{ServiceConfig, ServiceKind, ServicePort, TargetPort};
 pub use stream::TcpStream;
 pub use tcp::{Shutdown, TcpSocket, TcpState};
 pub use udp::{Datagram, UdpSocket};

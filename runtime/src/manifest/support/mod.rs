@@ -5,9 +5,12 @@
 
 mod table;
 
+pub(super) use table::TypeSupport;
+
 use super::parse;
 use super::problem::{FieldPath, Problem};
 use super::typed::SetField;
+use super::workload;
 use crate::Result;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::HashSet;
@@ -50,11 +53,12 @@ pub struct FieldSupport {
     pub reason: &'static str,
 }
 
-/// The whole table: every field of `Pod`, `PodSpec` and `Container` and of the types inside their honoured fields.
+/// The whole table: every field of `Pod`, of the kinds that wrap pods, of `Service` and of `PersistentVolumeClaim`, and of the types
+/// inside their honoured fields.
 ///
 /// A field inside one that is ignored, satisfied or rejected shares its fate and has no row.
 pub fn table() -> impl Iterator<Item = FieldSupport> {
-    table::TYPES.iter().flat_map(|rows| {
+    table::TYPES.iter().chain(workload::TYPES).flat_map(|rows| {
         let with = |verdict, fields: &'static [(&'static str, &'static str)]| {
             fields.iter().map(move |(field, reason)| FieldSupport { owner: rows.owner, field, verdict, reason })
         };
@@ -155,6 +159,8 @@ fn says_nothing(field: &SetField) -> bool {
         ("Container", "terminationMessagePath") => "/dev/termination-log",
         ("Container", "terminationMessagePolicy") => "File",
         ("VolumeMount", "mountPropagation") => "None",
+        // A headless Service.
+        ("ServiceSpec", "clusterIP") => "None",
         // `emptyDir: {}` is a volume, and `projected: {}` would be one.
         ("Volume", _) => return false,
         _ => return field.zero,

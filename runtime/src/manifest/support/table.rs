@@ -1,17 +1,17 @@
 //! The table itself: the fields of each type, by what becomes of them.
 
 /// The fields of one Kubernetes type.
-pub(super) struct TypeSupport {
+pub(in crate::manifest) struct TypeSupport {
     /// The type.
-    pub(super) owner: &'static str,
+    pub(in crate::manifest) owner: &'static str,
     /// Fields that do what they say.
-    pub(super) honoured: &'static [&'static str],
+    pub(in crate::manifest) honoured: &'static [&'static str],
     /// Fields whose wish holds anyway, and why.
-    pub(super) satisfied: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) satisfied: &'static [(&'static str, &'static str)],
     /// Fields without effect, and why.
-    pub(super) ignored: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) ignored: &'static [(&'static str, &'static str)],
     /// Fields that cannot be ignored, and why.
-    pub(super) rejected: &'static [(&'static str, &'static str)],
+    pub(in crate::manifest) rejected: &'static [(&'static str, &'static str)],
 }
 
 const NONE: &[(&str, &str)] = &[];
@@ -71,6 +71,7 @@ pub(super) static TYPES: &[TypeSupport] = &[
             "securityContext",
             "serviceAccount",
             "serviceAccountName",
+            "subdomain",
             "terminationGracePeriodSeconds",
             "volumes",
         ],
@@ -95,7 +96,6 @@ pub(super) static TYPES: &[TypeSupport] = &[
             ("resources", "limits of a whole pod are not held yet; those of its containers are"),
             ("setHostnameAsFQDN", "there is no cluster domain"),
             ("shareProcessNamespace", "WebAssembly guests have no processes that they could share"),
-            ("subdomain", "there is no cluster domain"),
             ("topologySpreadConstraints", ONE_MACHINE),
             ("workloadRef", ONE_MACHINE),
         ],
@@ -310,20 +310,4 @@ pub(super) static TYPES: &[TypeSupport] = &[
     all("ConfigMapProjection", &["items", "name", "optional"]),
     all("SecretProjection", &["items", "name", "optional"]),
     all("DownwardAPIProjection", &["items"]),
-    TypeSupport {
-        owner: "PersistentVolumeClaimSpec",
-        honoured: &["accessModes", "volumeMode"],
-        satisfied: NONE,
-        ignored: &[
-            ("resources", "the directory of a claim may grow as long as its disk has room"),
-            ("selector", "every claim is a directory of its own"),
-            ("storageClassName", "every claim is a directory of its own"),
-            ("volumeAttributesClassName", "every claim is a directory of its own"),
-            ("volumeName", "every claim is a directory of its own"),
-        ],
-        rejected: &[
-            ("dataSource", "a claim begins as an empty directory"),
-            ("dataSourceRef", "a claim begins as an empty directory"),
-        ],
-    },
 ];

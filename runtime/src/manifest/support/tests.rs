@@ -1,7 +1,9 @@
 //! The table has every field of Kubernetes' types and nothing else; its verdicts reach the reader.
 
 use super::*;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, PodSpec};
+use k8s_openapi::api::apps::v1::{DaemonSetSpec, DeploymentSpec, ReplicaSetSpec, StatefulSetSpec};
+use k8s_openapi::api::batch::v1::JobSpec;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, PodSpec, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{self, Deserialize, IntoDeserializer, Visitor};
@@ -125,6 +127,12 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
     type Error = ValueError;
 
     fn next_key_seed<K: de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ValueError> {
+        // A whole object insists on its own apiVersion and kind.
+        while self.fields.contains(&"metadata")
+            && self.fields.get(self.next).is_some_and(|field| ["apiVersion", "kind"].contains(field))
+        {
+            self.next += 1;
+        }
         let Some(field) = self.fields.get(self.next) else { return Ok(None) };
         let key: StrDeserializer<'_, ValueError> = (*field).into_deserializer();
         seed.deserialize(key).map(Some)
@@ -142,11 +150,21 @@ fn the_table_has_every_field_of_kubernetes_and_nothing_else() {
     let schema = Schema::default();
     schema.of::<ObjectMeta>();
     schema.of::<PodSpec>();
+    schema.of::<DeploymentSpec>();
+    schema.of::<ReplicaSetSpec>();
+    schema.of::<StatefulSetSpec>();
+    schema.of::<DaemonSetSpec>();
+    schema.of::<JobSpec>();
+    schema.of::<ServiceSpec>();
     schema.of::<PersistentVolumeClaimSpec>();
     let (fields, inside) = (schema.fields.into_inner(), schema.inside.into_inner());
-    let mut expected =
-        BTreeSet::from([("Pod", "apiVersion"), ("Pod", "kind"), ("Pod", "metadata"), ("Pod", "spec"), ("Pod", "status")]);
-    let mut waiting = vec!["ObjectMeta", "PodSpec", "PersistentVolumeClaimSpec"];
+    // Whole objects have the same fields, all of them.
+    let specs = ["DeploymentSpec", "ReplicaSetSpec", "StatefulSetSpec", "DaemonSetSpec", "JobSpec", "ServiceSpec"];
+    let mut waiting = [&["ObjectMeta", "PodSpec", "PersistentVolumeClaimSpec"], &specs[..]].concat();
+    let mut expected: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for spec in waiting.iter().filter_map(|spec| spec.strip_suffix("Spec")) {
+        expected.extend(["apiVersion", "kind", "metadata", "spec", "status"].map(|field| (spec, field)));
+    }
     let mut seen = BTreeSet::new();
     while let Some(owner) = waiting.pop() {
         if !seen.insert(owner) {

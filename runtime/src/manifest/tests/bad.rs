@@ -50,18 +50,15 @@ fn duplicate_keys() {
 
 #[test]
 fn objects_of_other_kinds() {
-    assert_snapshot!(error_of("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"), @r#"
-    Invalid: pod.yaml:2:1: Deployment "web": kind: Deployment (apps/v1) is not supported yet
-    hint: write its spec.template as a Pod: apiVersion: v1, kind: Pod, then its metadata and spec
-    "#);
+    assert_snapshot!(error_of("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"), @r#"Invalid: pod.yaml:1:1: Deployment "web": spec: Required value"#);
     assert_snapshot!(error_of("apiVersion: v1\nkind: pod\n"), @r#"
-    Invalid: pod.yaml:2:1: pod: kind: pod (v1) is not supported yet
+    Invalid: pod.yaml:2:1: pod: kind: pod (v1) is not a kind that wasmpod runs
     hint: did you mean "Pod"?
     "#);
-    assert_snapshot!(error_of("apiVersion: v1\nkind: Gadget\n"), @r#"
-    Invalid: pod.yaml:2:1: Gadget: kind: Gadget (v1) is not supported yet
-    hint: wasmpod reads Pod, ConfigMap, Secret, PersistentVolumeClaim and List
-    "#);
+    assert_snapshot!(error_of("apiVersion: v1\nkind: Gadget\n"), @"
+    Invalid: pod.yaml:2:1: Gadget: kind: Gadget (v1) is not a kind that wasmpod runs
+    hint: take it out of the manifest, or skip such objects with --ignore-unknown
+    ");
     assert_snapshot!(error_of("apiVersion: v2\nkind: Pod\n"), @r#"
     Invalid: pod.yaml:1:1: Pod: apiVersion: Unsupported value: "v2": supported values: "v1"
     hint: did you mean "v1"?
@@ -85,10 +82,7 @@ items:
 - apiVersion: batch/v1
   kind: Job
   metadata: {name: once}
-"#), @r#"
-    Invalid: pod.yaml:5:3: Job "once": items[0].kind: Job (batch/v1) is not supported yet
-    hint: write its spec.template as a Pod: apiVersion: v1, kind: Pod, then its metadata and spec
-    "#);
+"#), @r#"Invalid: pod.yaml:4:3: Job "once": items[0].spec: Required value"#);
 }
 
 #[test]

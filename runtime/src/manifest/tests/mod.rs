@@ -5,6 +5,7 @@ mod hostile;
 mod lifecycle;
 mod lowered;
 mod volumes;
+mod workloads;
 
 use super::{LowerContext, LoweredPod, Manifest};
 use crate::Error;

@@ -18,7 +18,8 @@ use super::pull_secrets::{DOCKER_CONFIG, DOCKER_CONFIG_JSON};
 use crate::limits::POD_CONTAINERS_MAX;
 use crate::net::EgressPolicy;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, HostAlias, PersistentVolumeClaim, Pod, PodSpec, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -248,6 +249,18 @@ fn docker_config(object: &Secret, key: &'static str) -> Result<(), Problem> {
     }
 }
 
+/// What is wrong with the name, labels and annotations of an object.
+pub(super) fn metadata_of(metadata: &ObjectMeta) -> Problems {
+    let mut problems = Problems::default();
+    metadata::check(metadata, &mut problems);
+    problems
+}
+
+/// What is wrong with the metadata of a Service; the rest is for those who lower it.
+pub(super) fn service(object: &Service) -> Problems {
+    metadata_of(&object.metadata)
+}
+
 fn keys<'a>(path: &FieldPath, keys: impl Iterator<Item = &'a String>, problems: &mut Problems) {
     for key in keys {
         problems.check(keep(path.key(key), key, names::data_key(key)));
@@ -259,12 +272,14 @@ pub(super) fn together(manifest: &Manifest) -> Vec<(Origin, Problems)> {
     let mut found = Vec::new();
     let mut names = HashSet::new();
     let pods = manifest.pods.iter().map(|object| (&object.origin, &object.value.metadata));
+    let services = manifest.services.iter().map(|object| (&object.origin, &object.value.metadata));
+    let claims = manifest.claims.iter().map(|object| (&object.origin, &object.value.metadata));
     let config_maps = manifest.config_maps.iter().map(|object| (&object.origin, &object.value.metadata));
     let secrets = manifest.secrets.iter().map(|object| (&object.origin, &object.value.metadata));
-    let claims = manifest.claims.iter().map(|object| (&object.origin, &object.value.metadata));
-    for (origin, metadata) in pods.chain(config_maps).chain(secrets).chain(claims) {
+    for (origin, metadata) in pods.chain(config_maps).chain(secrets).chain(services).chain(claims) {
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        let name = metadata.name.as_deref().unwrap_or_default();
+        // Not the name of a workload's first pod, which tells its template too.
+        let name = origin.name.as_deref().unwrap_or_default();
         if !name.is_empty() && !names.insert((origin.kind.as_str(), namespace, name)) {
             let mut problems = Problems::default();
             let of = format!("the manifest has another {} of this name", origin.kind);
@@ -280,13 +295,21 @@ pub(super) fn together(manifest: &Manifest) -> Vec<(Origin, Problems)> {
 fn host_ports(manifest: &Manifest) -> Vec<(Origin, Problems)> {
     let mut taken: HashMap<(i32, &str), BTreeMap<&str, String>> = HashMap::new();
     let mut found = Vec::new();
-    for object in &manifest.pods {
+    for (object, template) in manifest.pods.iter().zip(&manifest.templates) {
         let pod_name = object.value.metadata.name.as_deref().unwrap_or_default();
+        let pods = template.spec.pods_at_once();
         let mut problems = Problems::default();
         for placed in object.value.spec.iter().flat_map(placed).filter(|placed| !placed.init || placed.sidecar) {
             for (index, port) in placed.container.ports.iter().flatten().enumerate() {
                 let Some(number) = port.host_port.filter(|number| *number > 0) else { continue };
                 let (protocol, ip) = (port.protocol.as_deref().unwrap_or_default(), port.host_ip.as_deref().unwrap_or_default());
+                if pods > 1 {
+                    let path = placed.path.field("ports").index(index).field("hostPort");
+                    let problem =
+                        Problem::forbidden(path, format_args!("{pods} pods cannot share {protocol} port {number} of the machine"));
+                    problems.push(problem.hint("put a Service of type LoadBalancer before them"));
+                    continue;
+                }
                 let owners = taken.entry((number, protocol)).or_default();
                 if let Some(owner) = overlapping(owners, ip) {
                     let path = placed.path.field("ports").index(index).field("hostPort");
