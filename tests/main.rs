@@ -23,6 +23,7 @@ mod pod_network;
 mod run_command;
 mod stopping;
 mod supply_chain;
+mod validate;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -14,6 +14,7 @@
 mod defaults;
 mod downward;
 mod env;
+mod examine;
 mod handlers;
 mod kinds;
 mod lower;
@@ -45,6 +46,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use std::fmt;
 use std::net::IpAddr;
 
+pub use examine::{Examination, ObjectFields};
 pub use pod_security::PodSecurity;
 pub use quantity::Quantity;
 pub use selector::Selector;
@@ -209,6 +211,11 @@ impl Manifest {
     /// The fields without effect, for each workload in turn.
     pub fn warnings(&self) -> impl ExactSizeIterator<Item = &[FieldWarning]> {
         self.pods.iter().map(|object| object.warnings.as_slice())
+    }
+
+    /// Says everything about a manifest that can be said without running it.
+    pub fn examine(bytes: &[u8], source: &str, options: ParseOptions, level: PodSecurity) -> Examination {
+        examine::manifest(bytes, source, options, level)
     }
 
     /// Checks that every pod keeps to a level of the Pod Security Standards.

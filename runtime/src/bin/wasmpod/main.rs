@@ -5,9 +5,11 @@
 
 mod args;
 mod environment;
+mod explain;
 mod report;
 mod run;
 mod terminal;
+mod validate;
 
 /// The compiler's program, for a `wasmpod` that has none installed beside it: it starts itself under that name.
 #[cfg(feature = "compiler")]
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
     report::init_tracing(args.verbose);
     let outcome = match args.verb {
         Verb::Run(run) => run::run(&run),
+        Verb::Validate(validate) => validate::run(&validate),
+        Verb::Explain(explain) => explain::run(&explain),
     };
     match outcome {
         Ok(status) => status,
