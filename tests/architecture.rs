@@ -33,7 +33,22 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_io", &["wasi"]),
     ("wasmtime_wasi_http", &["container", "wasi"]),
     ("wiggle", &["wasi"]),
-    ("tokio", &["engine", "container", "wasi", "net", "pod::driver", "pod::sandbox", "workload::driver", "log", "image"]),
+    (
+        "tokio",
+        &[
+            "engine",
+            "container",
+            "wasi",
+            "net",
+            "pod::driver",
+            "pod::probe",
+            "pod::hook",
+            "pod::sandbox",
+            "workload::driver",
+            "log",
+            "image",
+        ],
+    ),
 ];
 
 #[test]

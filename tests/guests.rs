@@ -29,6 +29,11 @@ pub const TCP_FLOOD: &str = include_str!("guests/tcp-flood.wat");
 /// Sends datagrams to a socket from which nobody receives.
 pub const UDP_FLOOD: &str = include_str!("guests/udp-flood.wat");
 
+/// Does what its arguments say (`guests/toolbox/`): a component of WASI 0.2.
+pub const TOOLBOX: &[u8] = include_bytes!("guests/toolbox.wasm");
+/// The same as a core module of preview 1, without sockets.
+pub const TOOLBOX_PREVIEW1: &[u8] = include_bytes!("guests/toolbox-preview1.wasm");
+
 /// Preview-1 imports that most guests want.
 const IMPORTS: &str = r#"
     (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))

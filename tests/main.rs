@@ -14,14 +14,17 @@ mod adversaries;
 mod architecture;
 mod bounded_memory;
 mod errors;
+mod exec;
 mod examples;
 mod generated_pages;
 mod guests;
 mod harness;
 mod net_differential;
 mod pod_network;
+mod resources;
 mod run_command;
 mod stopping;
+mod termination_message;
 mod supply_chain;
 mod validate;
 

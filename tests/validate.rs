@@ -99,3 +99,32 @@ fn pods_that_reach_out_are_refused_by_their_level() {
         finished.stderr
     );
 }
+
+#[test]
+fn what_is_in_a_claim_outlives_its_pod() {
+    let claim = "---\n{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, \
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: db}\nspec:\n  restartPolicy: Never\n  containers:\n  \
+               - {name: db, image: 'file:./hello.wat', volumeMounts: [{name: data, mountPath: /data, subPath: made}]}\n  \
+               volumes:\n  - {name: data, persistentVolumeClaim: {claimName: data}}\n";
+    let hello = crate::guests::writes(1, "hello\n", 0);
+    let folder = Folder::new().with("with.yaml", format!("{pod}{claim}")).with("pod.yaml", pod).with("hello.wat", hello);
+    let root = folder.path().join("root").display().to_string();
+    let missing = run(&folder, &["run", "pod.yaml", "--root", &root]);
+    assert_eq!(missing.status, 2);
+    let place = "pod.yaml:9:18: Pod \"db\": spec.volumes[0].persistentVolumeClaim: there is no claim \"data\"";
+    assert!(missing.stderr.contains(place) && missing.stderr.contains("hint: add it to the manifest"), "{}", missing.stderr);
+    for manifest in ["with.yaml", "pod.yaml"] {
+        let finished = run(&folder, &["run", manifest, "--root", &root]);
+        assert_eq!((finished.status, finished.stdout.as_str()), (0, "hello\n"), "{}", finished.stderr);
+        assert!(folder.path().join("root/volumes/default/data/made").is_dir());
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_told_by_its_flag() {
+    let folder = Folder::new().with("hello.wat", crate::guests::writes(1, "", 0));
+    let finished = run(&folder, &["run", "hello.wat", "--volume", "./nowhere:/data"]);
+    assert_eq!(finished.status, 2);
+    assert!(finished.stderr.starts_with("error: --volume ./nowhere:/data: cannot be mounted: No such file"), "{}", finished.stderr);
+}

@@ -47,6 +47,9 @@ pub const JOB_BACKOFF_INITIAL: Duration = Duration::from_secs(10);
 /// The longest pause before a failed pod of a Job is replaced (Kubernetes' number).
 pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(360);
 
+/// A pod that ran for so long does not count as one that fails again and again, as a container does not (the kubelet's number).
+pub const REPLACE_RESET_AFTER: Duration = Duration::from_secs(600);
+
 /// Pods that ended and of which a run keeps the last status for its output; the oldest are forgotten first.
 pub const ENDED_PODS_KEPT_MAX: usize = 1024;
 
@@ -188,6 +191,9 @@ pub const PUBLISHED_UDP_CLIENTS_MAX: usize = 1024;
 /// How long a published port rests after it could not accept, in milliseconds: descriptors may be free again then.
 pub const PUBLISHED_ACCEPT_PAUSE_MILLISECONDS: u64 = 50;
 
+/// Clients of UDP Services that are remembered, to bring them the answers; one more replaces the one idle for longest.
+pub const SERVICE_UDP_FLOWS_MAX: usize = 4096;
+
 /// Connections, UDP sockets and lookups out of one pod at once.
 pub const EGRESS_CONNECTIONS_PER_POD_MAX: usize = 1024;
 
@@ -325,11 +331,26 @@ pub const STORE_TABLES_MAX: usize = 100;
 pub const STORE_MEMORIES_MAX: usize = 32;
 /// Bytes of a termination message, as in Kubernetes (`MaxContainerTerminationMessageLength`).
 pub const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of output that may stand in for a termination message, as the kubelet has it (`MaxContainerTerminationMessageLogLength`).
+pub const TERMINATION_LOG_TAIL_BYTES_MAX: usize = 2048;
+/// Lines of it, as the kubelet has it (`MaxContainerTerminationMessageLogLines`).
+pub const TERMINATION_LOG_TAIL_LINES_MAX: usize = 80;
+/// Bytes that the file of a termination message takes at rest: more than is ever read of it. What a container writes beyond that is
+/// given back to the disk at the next look.
+pub const TERMINATION_FILE_BYTES_KEPT: u64 = 64 << 10;
+/// Guest time between two looks at what a container may have written: at the speed of a fast disk some 20 MB. A container that does not
+/// run cannot write and is not looked at.
+pub const STORAGE_LOOK_CPU: Duration = Duration::from_millis(10);
+/// What a container without an `ephemeral-storage` limit may write into its own `/`, in bytes: a machine has more.
+pub const CONTAINER_ROOT_BYTES_DEFAULT: u64 = 1 << 30;
+/// What an `emptyDir` in memory without a `sizeLimit` may hold, in bytes: as much as a container without a memory limit.
+pub const EMPTY_DIR_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Commands waiting for a pod's task; whoever sends one more waits.
 pub const POD_COMMANDS_MAX: usize = 8;
 /// What one instance of a container says to its pod's task: that it started, that it ended.
 pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
-/// How often volumes with a size limit are measured. Between two looks a guest can write more than its limit.
+/// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
+/// limit.
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // ---- Volumes (`volume`) ----

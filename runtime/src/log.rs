@@ -11,9 +11,11 @@
 
 mod lines;
 mod pipe;
+mod tail;
 
 pub use lines::{LineSink, LineSplitter, Lines, LogLine};
 pub use pipe::{Batch, LogReader, LogWriter, StreamWriter, pipe};
+pub use tail::{Tail, TailedSink};
 
 use std::io;
 use std::task::{Context, Poll};

@@ -1,6 +1,7 @@
 //! One way to run a pod in a test: the built program, in a folder of its own, with a cache that all tests share.
 
 pub mod pods;
+pub mod sandbox;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -77,7 +78,7 @@ impl Folder {
     pub fn wasmpod(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmpod"));
         command.args(args).current_dir(self.path()).env_clear();
-        command.env("WASMPOD_CACHE_DIR", shared_cache()).env("TMPDIR", self.path());
+        command.env("WASMPOD_CACHE_DIR", shared_cache()).env("TMPDIR", self.path()).env("WASMPOD_ROOT", self.path().join("root"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

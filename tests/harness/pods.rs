@@ -13,11 +13,12 @@ use wasmpod::log::{LogSink, LogWriter, Stream, deliver, pipe};
 use wasmpod::manifest::{LowerContext, Manifest};
 use wasmpod::net::AddressPool;
 use wasmpod::pod::backoff::BackoffPolicy;
+use wasmpod::pod::spec::PodSpec;
 use wasmpod::pod::state::{Attempt, ContainerIndex};
 use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, Sandbox, SandboxConfig};
 
 /// The one engine of this process.
-fn engine() -> &'static Engine {
+pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let compiler = Compiler::Program(env!("CARGO_BIN_EXE_wasmpod-compile").into());
@@ -49,23 +50,12 @@ pub struct TestPod {
 impl TestPod {
     /// Starts the one pod of `manifest`, whose images are files of `folder`.
     pub async fn start(folder: Folder, manifest: &str) -> Self {
-        let manifest = Manifest::parse(manifest, "test").unwrap();
-        let pod_addresses = addresses().take().unwrap();
-        let pod = manifest.lower(|_| LowerContext::new("uid")).unwrap().remove(0);
-        let mut images = Vec::new();
-        for container in &pod.spec.containers {
-            images.push(load(&container.image, folder.path()).await);
-        }
-        let config = SandboxConfig {
-            engine: engine().clone(),
-            addresses: pod_addresses,
-            state_dir: folder.path().to_path_buf(),
-            claims_dir: None,
-            image_volumes: BTreeMap::new(),
-            publish: Vec::new(),
-            stdin: None,
-        };
-        let sandbox = Sandbox::prepare(pod.spec, config).await.unwrap();
+        Self::start_adjusted(folder, manifest, |_| ()).await
+    }
+
+    /// The same, as `adjust` has changed it.
+    pub async fn start_adjusted(folder: Folder, manifest: &str, adjust: impl FnOnce(&mut PodSpec)) -> Self {
+        let (sandbox, images) = prepare(&folder, manifest, adjust).await;
         let output = Arc::new(Captured::default());
         let backoff = BackoffPolicy::KUBELET.with_initial(Duration::from_millis(10));
         let config = PodConfig { sandbox, images, backoff, output: Arc::clone(&output) as _, host_ips: Vec::new() };
@@ -87,7 +77,28 @@ impl TestPod {
     }
 }
 
-async fn load(image: &str, base: &Path) -> ContainerImage {
+/// The sandbox and the images of the one pod of `manifest`, as `adjust` has changed it; the images are files of `folder`.
+pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut PodSpec)) -> (Sandbox, Vec<ContainerImage>) {
+    let manifest = Manifest::parse(manifest, "test").unwrap();
+    let mut spec = manifest.lower(|_| LowerContext::new("uid")).unwrap().remove(0).spec;
+    adjust(&mut spec);
+    let mut images = Vec::new();
+    for container in &spec.containers {
+        images.push(load(&container.image, folder.path()).await);
+    }
+    let config = SandboxConfig {
+        engine: engine().clone(),
+        addresses: addresses().take().unwrap(),
+        state_dir: folder.path().to_path_buf(),
+        claims_dir: None,
+        image_volumes: BTreeMap::new(),
+        publish: Vec::new(),
+        stdin: None,
+    };
+    (Sandbox::prepare(spec, config).await.unwrap(), images)
+}
+
+pub async fn load(image: &str, base: &Path) -> ContainerImage {
     let reference = ImageReference::parse(image, Some(base)).unwrap();
     let contents = image::load(&reference).unwrap();
     let artifact = engine().load(image, contents.bytes).await.unwrap();

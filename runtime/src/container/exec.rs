@@ -96,7 +96,7 @@ impl Container {
                 };
                 let exit = match exit {
                     Ok(Ok(program)) => {
-                        let config = ContainerConfig { program, wasi, files, ports: Vec::new(), group };
+                        let config = ContainerConfig { program, wasi, files, ports: Vec::new(), group, termination: None };
                         run(&engine, control, config, &mut report).await
                     }
                     Ok(Err(signal)) => Ok(ContainerExit::signalled(signal)),

@@ -4,7 +4,8 @@
 use super::control::Control;
 use super::cpu::{CpuAccount, CpuRate};
 use super::memory::MemoryBudget;
-use crate::limits::CONTAINER_MEMORY_BYTES_DEFAULT;
+use crate::limits::{CONTAINER_MEMORY_BYTES_DEFAULT, STORAGE_LOOK_CPU};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,8 +37,10 @@ pub struct ContainerUsage {
     pub memory_limit_bytes: u64,
 }
 
+/// What is to be done when guests have worked: called where they run.
+pub(crate) type OnWork = Box<dyn Fn() + Send + Sync>;
+
 /// What the instances of a container share.
-#[derive(Debug)]
 pub(crate) struct ControlGroup {
     settings: watch::Sender<Settings>,
     memory: Arc<MemoryBudget>,
@@ -46,6 +49,14 @@ pub(crate) struct ControlGroup {
     over: CancellationToken,
     /// What was exec'd and has not ended yet.
     execs: TaskTracker,
+    /// Called whenever the guests have worked for [`STORAGE_LOOK_CPU`] more, long enough to have written something, and at the end.
+    on_work: OnWork,
+}
+
+impl fmt::Debug for ControlGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlGroup").field("settings", &self.settings).field("usage", &self.usage()).finish_non_exhaustive()
+    }
 }
 
 /// What can change while a container runs.
@@ -62,8 +73,9 @@ enum HeldBack {
 }
 
 impl ControlGroup {
-    /// The group of a container that starts.
-    pub(crate) fn new(limits: ContainerLimits) -> Arc<Self> {
+    /// The group of a container that starts. `on_work` is called whenever its guests have worked for [`STORAGE_LOOK_CPU`] more, and when
+    /// it ends.
+    pub(crate) fn new(limits: ContainerLimits, on_work: OnWork) -> Arc<Self> {
         let cpu = limits.cpu_millicores.map(CpuRate::of_millicores);
         Arc::new(Self {
             settings: watch::Sender::new(Settings { paused: false, cpu }),
@@ -71,6 +83,7 @@ impl ControlGroup {
             cpu: CpuAccount::new(),
             over: CancellationToken::new(),
             execs: TaskTracker::new(),
+            on_work,
         })
     }
 
@@ -121,6 +134,7 @@ impl ControlGroup {
         self.over.cancel();
         self.execs.close();
         self.execs.wait().await;
+        (self.on_work)();
     }
 
     /// The memory that its instances share.
@@ -131,7 +145,11 @@ impl ControlGroup {
     /// Counts a guest's turn.
     pub(super) fn charge(&self, spent: Duration) {
         let limit = self.settings.borrow().cpu;
-        self.cpu.charge(spent, limit);
+        let before = self.cpu.charge(spent, limit);
+        let looks = |used: Duration| used.as_nanos() / STORAGE_LOOK_CPU.as_nanos();
+        if looks(before) != looks(before + spent) {
+            (self.on_work)();
+        }
     }
 
     /// Waits until a guest may take its next turn: at once for one that is to die.
@@ -181,10 +199,11 @@ mod tests {
     use super::*;
     use crate::pod::state::Signal;
     use futures::FutureExt as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn limited(millicores: u64) -> (Arc<ControlGroup>, Control) {
         let limits = ContainerLimits { memory_bytes: None, cpu_millicores: Some(millicores) };
-        (ControlGroup::new(limits), Control::new())
+        (ControlGroup::new(limits, Box::new(|| ())), Control::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_paused_container_runs_again_when_it_is_resumed_or_killed() {
-        let (group, control) = (ControlGroup::new(ContainerLimits::default()), Control::new());
+        let (group, control) = (ControlGroup::new(ContainerLimits::default(), Box::new(|| ())), Control::new());
         group.set_paused(true);
         assert!(group.may_run(&control).now_or_never().is_none());
         tokio::join!(group.may_run(&control), async { group.set_paused(false) });
@@ -224,11 +243,25 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_container_waits_for_what_was_execd_into_it() {
-        let group = ControlGroup::new(ContainerLimits::default());
+        let group = ControlGroup::new(ContainerLimits::default(), Box::new(|| ()));
         let control = Control::within(group.over().clone());
         let exec = group.execs().spawn(async move { control.stopped().await });
         group.end().await;
         assert_eq!(exec.now_or_never().unwrap().unwrap(), Signal::Kill);
         assert!(group.is_over());
+    }
+
+    #[test]
+    fn somebody_looks_after_so_much_work() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let on_work = Box::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let group = ControlGroup::new(ContainerLimits::default(), on_work);
+        for _ in 0..100 {
+            group.charge(STORAGE_LOOK_CPU / 10);
+        }
+        assert_eq!(looks.load(Ordering::Relaxed), 10);
     }
 }

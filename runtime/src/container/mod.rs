@@ -23,6 +23,7 @@ mod report;
 mod requests;
 mod run;
 mod store;
+mod termination;
 mod turn;
 
 pub use exec::ExecConfig;
@@ -31,6 +32,7 @@ pub use program::Program;
 
 pub(crate) use exec::ExecStart;
 pub(crate) use group::ControlGroup;
+pub(crate) use termination::TerminationLog;
 
 use crate::Error;
 use crate::engine::Engine;
@@ -57,6 +59,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) ports: Vec<ContainerPort>,
     /// What it may use.
     pub(crate) group: Arc<ControlGroup>,
+    /// Where it leaves its last words; what is exec'd has none.
+    pub(crate) termination: Option<Arc<TerminationLog>>,
 }
 
 /// What a container says about itself, to the closure given to the one who starts it. Either `StartFailed` alone, or `Exited`, before
@@ -96,10 +100,9 @@ impl Container {
             // Even when the host panics: what was exec'd must not outlive the container.
             let _over = group.over().clone().drop_guard();
             let exit = match run {
-                Ok(run) => run.until_exit(&mut report).await,
+                Ok(run) => run.container_until_exit(&mut report).await,
                 Err(error) => Err(error),
             };
-            group.end().await;
             report.end(exit);
         }));
         container

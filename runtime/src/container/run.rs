@@ -43,7 +43,19 @@ impl Run {
         Ok(Self { engine: engine.clone(), control, config })
     }
 
-    /// Runs the container; an error means that it never started.
+    /// Runs a container, until all that was exec'd into it has ended too; an error means that it never started.
+    pub(super) async fn container_until_exit(self, report: &mut Report) -> Result<ContainerExit> {
+        let ContainerConfig { group, files, termination, .. } = &self.config;
+        let (group, files, termination) = (Arc::clone(group), Arc::clone(files), termination.clone());
+        let exit = self.until_exit(report).await;
+        group.end().await;
+        match termination {
+            Some(termination) => exit.map(|exit| termination.last_words(&files, exit)),
+            None => exit,
+        }
+    }
+
+    /// Runs one program, or serves; an error means that it never started.
     pub(super) async fn until_exit(self, report: &mut Report) -> Result<ContainerExit> {
         let net = self.config.wasi.net.clone();
         let exit = match self.config.program.linked() {
@@ -131,5 +143,10 @@ impl Run {
 
 fn preopen(dir: &MountedDir) -> Result<Preopen> {
     let fd = dir.as_fd().try_clone_to_owned().map_err(|error| Error::io("cannot open a directory of the container", error))?;
-    Ok(Preopen { dir: Arc::new(Dir::from(fd)), guest_path: dir.guest_path().to_owned(), read_only: dir.is_read_only() })
+    Ok(Preopen {
+        dir: Arc::new(Dir::from(fd)),
+        guest_path: dir.guest_path().to_owned(),
+        read_only: dir.is_read_only(),
+        may_block: dir.is_foreign(),
+    })
 }

@@ -56,6 +56,7 @@ struct Book {
 
 #[derive(Debug, Default)]
 struct Taken {
+    instances: u64,
     stacks: u64,
     memories: u64,
     tables: u64,
@@ -100,10 +101,16 @@ impl Ledger {
         drop(taken);
         Ok(Admission { ledger: self.0.clone(), cost })
     }
+
+    /// How many instances live.
+    pub(super) fn instances(&self) -> u64 {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).instances
+    }
 }
 
 impl Taken {
     fn add(&mut self, cost: Cost) {
+        self.instances += 1;
         self.mappings += cost.mappings();
         if cost.pooled {
             self.stacks += 1;
@@ -113,6 +120,7 @@ impl Taken {
     }
 
     fn remove(&mut self, cost: Cost) {
+        self.instances = self.instances.saturating_sub(1);
         self.mappings = self.mappings.saturating_sub(cost.mappings());
         if cost.pooled {
             self.stacks = self.stacks.saturating_sub(1);
@@ -164,7 +172,9 @@ mod tests {
         let ledger = Ledger::with_budget(POOL, 1000);
         let (first, _second) = (ledger.admit(SMALL).unwrap(), ledger.admit(SMALL).unwrap());
         insta::assert_snapshot!(refusal(&ledger, SMALL), @"all 2 instances of the pool are in use; hint: stop containers, or run them in another process");
+        assert_eq!(ledger.instances(), 2);
         drop(first);
+        assert_eq!(ledger.instances(), 1);
         let _third = ledger.admit(SMALL).unwrap();
     }
 

@@ -39,10 +39,10 @@ pub(super) struct Detected {
 
 /// Names of a module or component, as far as they decide what it is.
 #[derive(Default)]
-struct Names {
-    component: bool,
-    imports: BTreeSet<String>,
-    exports: BTreeSet<String>,
+pub(super) struct Names {
+    pub(super) component: bool,
+    pub(super) imports: BTreeSet<String>,
+    pub(super) exports: BTreeSet<String>,
 }
 
 /// Where WebAssembly that runs here comes from; the hint of most errors below.
@@ -59,6 +59,17 @@ pub fn looks_like_webassembly(bytes: &[u8]) -> bool {
 
 /// Tells what `bytes` are, and gives their binary form.
 pub(super) fn detect(bytes: Bytes) -> Result<Detected> {
+    let wasm = binary_form(bytes)?;
+    let names = read_names(&wasm).map_err(|error| Error::invalid("this is damaged or unsupported WebAssembly").because(error))?;
+    if names.imports.len().max(names.exports.len()) > WASM_NAMES_MAX {
+        return Err(Error::limit(format!("it imports or exports more than {WASM_NAMES_MAX} names")));
+    }
+    let kind = if names.component { component_kind(&names) } else { core_kind(&names) }?;
+    Ok(Detected { kind, wasm })
+}
+
+/// The binary form of `bytes`, which are in it already or in the text form.
+pub(super) fn binary_form(bytes: Bytes) -> Result<Bytes> {
     if bytes.len() > WASM_BYTES_MAX {
         return Err(Error::limit(format!("the file has {} bytes, more than the {WASM_BYTES_MAX} allowed", bytes.len())));
     }
@@ -66,12 +77,7 @@ pub(super) fn detect(bytes: Bytes) -> Result<Detected> {
     if !wasm.starts_with(b"\0asm") {
         return Err(Error::invalid(format!("this is not WebAssembly: {}", looks_like(&wasm))).hint(HOW_TO_BUILD));
     }
-    let names = read_names(&wasm).map_err(|error| Error::invalid("this is damaged or unsupported WebAssembly").because(error))?;
-    if names.imports.len().max(names.exports.len()) > WASM_NAMES_MAX {
-        return Err(Error::limit(format!("it imports or exports more than {WASM_NAMES_MAX} names")));
-    }
-    let kind = if names.component { component_kind(&names) } else { core_kind(&names) }?;
-    Ok(Detected { kind, wasm })
+    Ok(wasm)
 }
 
 fn core_kind(names: &Names) -> Result<Kind> {
@@ -134,7 +140,7 @@ fn is_wasi_0_2(name: &str, prefix: &str) -> bool {
 }
 
 /// The names of the outermost module or component; what is nested in it is skipped.
-fn read_names(wasm: &[u8]) -> Result<Names, BinaryReaderError> {
+pub(super) fn read_names(wasm: &[u8]) -> Result<Names, BinaryReaderError> {
     let mut names = Names { component: Parser::is_component(wasm), ..Names::default() };
     let mut parser = Parser::new(0);
     let mut rest = wasm;

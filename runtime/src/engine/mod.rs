@@ -22,6 +22,7 @@ pub mod artifact;
 mod cache;
 pub mod compile;
 pub mod config;
+mod describe;
 mod kind;
 mod load;
 pub mod threads;
@@ -31,6 +32,7 @@ pub use admission::Admission;
 pub use artifact::{Artifact, ArtifactKind, Digest};
 pub use compile::{CompileLimits, CompileObserver, CompileProgress, Compiler};
 pub use config::EngineMode;
+pub use describe::{Description, Target, describe};
 pub use kind::looks_like_webassembly;
 pub use ticker::Running;
 
@@ -136,6 +138,11 @@ impl Engine {
     /// [`Limit`](crate::ErrorKind::Limit) with the reason `CreateContainerError` when the pool or the machine has no room.
     pub fn admit(&self, artifact: &Artifact) -> Result<Admission> {
         self.0.admission.admit(artifact.cost())
+    }
+
+    /// How many instances live now, of all artifacts together.
+    pub fn live_instances(&self) -> u64 {
+        self.0.admission.instances()
     }
 
     /// Keeps the epoch clock going, at [`EPOCH_TICK`](crate::limits::EPOCH_TICK), while the guard lives. Cheap enough for every poll

@@ -1,12 +1,12 @@
 //! The addresses of a pod: loopback is its own, and two virtual addresses are unique in the process.
 
-use super::NetError;
+use super::cluster::Switch;
 use super::gateway::Gateway;
 use super::outbox::Outbox;
+use super::{NetError, PodNet};
 use crate::Error;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// IPv4 or IPv6. There are no dual-stack sockets: `wasi:sockets` has none, every IPv6 socket is `IPV6_V6ONLY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,13 +67,22 @@ pub struct PodAddresses {
 impl PodAddresses {
     /// `10.88.x.y`.
     pub fn ipv4(&self) -> Ipv4Addr {
-        let [high, low] = self.number.to_be_bytes();
-        Ipv4Addr::new(10, 88, high, low)
+        ipv4_of(self.number)
     }
 
     /// `fd77:6173:6d70:6f64::xxyy`: a unique local address.
     pub fn ipv6(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, self.number)
+        ipv6_of(self.number)
+    }
+
+    /// Tells the pod from every other of its pool.
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The pool, and with it all that the pods in it share.
+    pub(super) fn pool(&self) -> &AddressPool {
+        &self.pool
     }
 
     /// The pod's address of a family.
@@ -98,13 +107,22 @@ impl PodAddresses {
 
 impl Drop for PodAddresses {
     fn drop(&mut self) {
-        self.pool.taken().remove(&self.number);
+        self.pool.lock().forget(self.number);
     }
 }
 
-/// The virtual addresses of a process: each pod takes the lowest that is free.
+fn ipv4_of(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(10, 88, high, low)
+}
+
+fn ipv6_of(number: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, number)
+}
+
+/// The virtual addresses of a process: each pod takes the lowest that is free. Pods of one pool can reach each other.
 #[derive(Clone, Debug, Default)]
-pub struct AddressPool(Arc<Mutex<BTreeSet<u16>>>);
+pub struct AddressPool(Arc<Mutex<Switch>>);
 
 impl AddressPool {
     /// `.0.0` is the network, `.0.1` stands for the outside (see [`outside`](Self::outside)), `.255.255` is the broadcast address.
@@ -120,18 +138,7 @@ impl AddressPool {
     /// # Errors
     /// When 65,533 pods hold all of them.
     pub fn take(&self) -> crate::Result<PodAddresses> {
-        let mut taken = self.taken();
-        let mut number = *Self::NUMBERS.start();
-        for used in taken.iter() {
-            if *used > number {
-                break;
-            }
-            number += 1;
-        }
-        if !Self::NUMBERS.contains(&number) {
-            return Err(Error::limit("every virtual pod address is taken").hint("stop a pod first"));
-        }
-        taken.insert(number);
+        let number = self.lock().take_number()?;
         Ok(PodAddresses { number, pool: self.clone() })
     }
 
@@ -151,8 +158,53 @@ impl AddressPool {
         }
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, BTreeSet<u16>> {
+    /// The number of a virtual address.
+    pub(super) fn number(ip: IpAddr) -> Option<u16> {
+        match ip {
+            IpAddr::V4(ip) => match ip.octets() {
+                [10, 88, high, low] => Some(u16::from_be_bytes([high, low])),
+                _ => None,
+            },
+            IpAddr::V6(ip) => match ip.segments() {
+                [0xfd77, 0x6173, 0x6d70, 0x6f64, 0, 0, 0, number] => Some(number),
+                _ => None,
+            },
+        }
+    }
+
+    /// The address of a number.
+    pub(super) fn address(number: u16, family: AddressFamily) -> IpAddr {
+        match family {
+            AddressFamily::Ipv4 => ipv4_of(number).into(),
+            AddressFamily::Ipv6 => ipv6_of(number).into(),
+        }
+    }
+
+    /// The address of a number, with a port.
+    pub(super) fn socket((number, port): (u16, u16), family: AddressFamily) -> SocketAddr {
+        SocketAddr::new(Self::address(number, family), port)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Switch> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Switch {
+    /// Takes the lowest free number.
+    pub(super) fn take_number(&mut self) -> crate::Result<u16> {
+        let mut number = *AddressPool::NUMBERS.start();
+        for used in &self.taken {
+            if *used > number {
+                break;
+            }
+            number += 1;
+        }
+        if !AddressPool::NUMBERS.contains(&number) {
+            return Err(Error::limit("every virtual pod address is taken").hint("stop a pod first"));
+        }
+        self.taken.insert(number);
+        Ok(number)
     }
 }
 
@@ -160,6 +212,17 @@ impl AddressPool {
 pub(super) enum Route {
     /// To a socket of this pod.
     Inside,
+    /// To a socket of a pod, another one or (through a Service) this one.
+    Pod {
+        /// The pod.
+        net: PodNet,
+        /// Its address and port.
+        address: SocketAddr,
+        /// Whom the pod is to take for the sender of a datagram, if not the sender itself.
+        source: Option<SocketAddr>,
+    },
+    /// To a Service behind which nobody is.
+    Refused,
     /// To a client of a published UDP port, who has sent before.
     Client {
         /// What leads to it.
@@ -168,7 +231,12 @@ pub(super) enum Route {
         client: SocketAddr,
     },
     /// Out of the pod.
-    Outside(Arc<dyn Gateway>),
+    Outside {
+        /// The way.
+        gateway: Arc<dyn Gateway>,
+        /// The real address, where the one that the guest named stands for another.
+        remote: SocketAddr,
+    },
 }
 
 /// `0.0.0.0` and `::` as a destination mean this machine, as on Linux: the loopback, or over IPv4 the address that the socket has.
@@ -211,7 +279,7 @@ mod tests {
     #[test]
     fn the_pool_ends_with_a_clear_error() {
         let pool = AddressPool::new();
-        pool.taken().extend(AddressPool::NUMBERS);
+        pool.lock().taken.extend(AddressPool::NUMBERS);
         assert_eq!(pool.take().unwrap_err().kind(), crate::ErrorKind::Limit);
     }
 

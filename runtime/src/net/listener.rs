@@ -112,9 +112,9 @@ impl Listener {
         Arc::new(Self { state: Mutex::new(backlog) })
     }
 
-    /// Queues a connection from `opener` to the address `local` of this listener. It is established at once when the backlog has room,
+    /// Queues a connection from `opener` to the address `local` of this listener, which the opener knows as `shown`. It is established at once when the backlog has room,
     /// else once others have been accepted.
-    pub(super) fn connect(&self, opener: EndConfig, local: SocketAddr) -> Result<Arc<Connect>, NetError> {
+    pub(super) fn connect(&self, opener: EndConfig, local: SocketAddr, shown: SocketAddr) -> Result<Arc<Connect>, NetError> {
         let mut backlog = self.lock();
         if backlog.closed {
             return Err(NetError::ConnectionRefused);
@@ -122,7 +122,7 @@ impl Listener {
         let options = backlog.options;
         let acceptor =
             EndConfig { address: local, send_limit: options.send_buffer_bytes, receive_limit: options.receive_buffer_bytes };
-        let (client, server) = TcpStream::pair(opener, acceptor);
+        let (client, server) = TcpStream::pair(opener, acceptor, shown);
         let connect = Connect::new(client);
         let established = backlog.waiting.len() <= backlog.limit;
         let accepted = Accepted { stream: server, options };

@@ -15,7 +15,8 @@
 //! Every operation is synchronous and never blocks; `poll_*` register the task to be woken, the few `async` methods wrap them.
 //! The semantics are those of Linux, but for the differences listed in `docs/network.md`.
 //!
-//! Locks are taken in this order: a socket, the port table, a backlog or mailbox, a flow. No task is woken under a lock.
+//! Locks are taken in this order: a socket, the port table, a backlog or mailbox, a flow; that of the [`cluster`] is held with no other
+//! but a socket's. No task is woken under a lock.
 //!
 //! ```
 //! # use wasmpod::net::{AddressFamily, AddressPool, PodNet, PodNetConfig};
@@ -40,6 +41,7 @@
 //! ```
 
 mod address;
+mod cluster;
 mod container;
 mod egress_list;
 mod error;
@@ -64,6 +66,7 @@ mod udp;
 mod waiters;
 
 pub use address::{AddressFamily, AddressPool, PodAddresses, Protocol};
+pub use cluster::{Cluster, ClusterMember, ClusterPod, HOST_NAME, NamedPort};
 pub use container::ContainerNet;
 pub use egress_list::EgressList;
 pub use error::NetError;
@@ -80,6 +83,7 @@ pub use udp::{Datagram, UdpSocket};
 
 use crate::limits;
 use address::Route;
+use cluster::{Answer, Target};
 use listener::Connect;
 use names::Names;
 use outbox::Outbox;
@@ -140,14 +144,17 @@ pub enum Reach {
 impl PodNet {
     /// A network without sockets.
     pub fn new(config: PodNetConfig) -> Self {
-        Self(Arc::new(Shared {
+        let net = Self(Arc::new(Shared {
             names: Names::new(&config.hostname, &config.host_aliases),
             addresses: config.addresses,
             gateway: config.gateway,
             ports: Mutex::default(),
             clients: Mutex::default(),
             next_socket: AtomicU64::new(0),
-        }))
+        }));
+        let addresses = &net.0.addresses;
+        addresses.pool().lock().nets.insert(addresses.number(), Arc::downgrade(&net.0));
+        net
     }
 
     /// The pod's virtual address of a family: `status.podIP`, `status.podIPs`.
@@ -185,7 +192,7 @@ impl PodNet {
             send_limit: limits::TCP_BUFFER_DEFAULT_BYTES,
             receive_limit: limits::TCP_BUFFER_DEFAULT_BYTES,
         };
-        let mut dialing = Dialing { connect: listener.connect(end, address)?, listener, done: false };
+        let mut dialing = Dialing { connect: listener.connect(end, address, address)?, listener, done: false };
         std::future::poll_fn(|cx| dialing.connect.poll(cx)).await?;
         dialing.done = true;
         Ok(dialing.connect.stream.clone())
@@ -226,20 +233,36 @@ impl PodNet {
         }
     }
 
-    /// Where the way to `remote` leads; the addresses of other pods are no way out.
-    fn route(&self, protocol: Protocol, remote: SocketAddr) -> Result<Route, NetError> {
-        if self.0.addresses.contains(remote.ip()) {
+    /// Where the way to `remote` leads, for a socket with this local port.
+    fn route(&self, protocol: Protocol, local_port: u16, remote: SocketAddr) -> Result<Route, NetError> {
+        if self.0.addresses.contains(remote.ip()) && protocol == Protocol::Tcp {
             return Ok(Route::Inside);
         }
+        if !AddressPool::is_virtual(remote.ip()) {
+            return if self.0.addresses.contains(remote.ip()) { Ok(Route::Inside) } else { self.route_outside(protocol, remote) };
+        }
+        let family = AddressFamily::of(remote.ip());
+        if remote.ip() == AddressPool::outside(family) {
+            // The machine, as pods see it.
+            return self.route_outside(protocol, SocketAddr::new(family.loopback(), remote.port()));
+        }
+        let client = SocketAddr::new(self.address(family), local_port);
+        let target = self.0.addresses.pool().lock().target(protocol, client, remote);
+        match target {
+            Target::Pod { net, address, source } => match net.upgrade() {
+                Some(net) => Ok(Route::Pod { net: Self(net), address, source }),
+                None => Err(NetError::NetworkUnreachable),
+            },
+            Target::Refused => Ok(Route::Refused),
+            Target::Nowhere => Err(NetError::NetworkUnreachable),
+        }
+    }
+
+    fn route_outside(&self, protocol: Protocol, remote: SocketAddr) -> Result<Route, NetError> {
         match &self.0.gateway {
-            Some(gateway) if !AddressPool::is_virtual(remote.ip()) => {
-                if gateway.allows(protocol, remote) {
-                    Ok(Route::Outside(gateway.clone()))
-                } else {
-                    Err(NetError::AccessDenied)
-                }
-            }
-            _ => Err(NetError::NetworkUnreachable),
+            Some(gateway) if gateway.allows(protocol, remote) => Ok(Route::Outside { gateway: gateway.clone(), remote }),
+            Some(_) => Err(NetError::AccessDenied),
+            None => Err(NetError::NetworkUnreachable),
         }
     }
 
@@ -251,19 +274,29 @@ impl PodNet {
         {
             return Ok(Route::Client { outbox: client.outbox.clone(), client: client.address });
         }
-        self.route(Protocol::Udp, remote)
+        self.route(Protocol::Udp, local.map_or(0, |local| local.port()), remote)
     }
 
     /// The address that a socket bound to `bound` sends from.
     fn source(&self, bound: Option<SocketAddr>, remote: SocketAddr, route: &Route) -> Result<IpAddr, NetError> {
         let bound = bound.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+        let is_own = self.0.addresses.contains(remote.ip());
         match (bound, route) {
             (Some(ip), Route::Inside) => Ok(ip),
             (None, Route::Inside) => Ok(self.0.addresses.source_for(remote.ip())),
+            (Some(ip), Route::Pod { .. }) if is_own => Ok(ip),
             // A loopback address never leaves the pod.
-            (Some(ip), Route::Outside(_) | Route::Client { .. }) if ip.is_loopback() => Err(NetError::InvalidArgument),
-            (_, Route::Outside(_) | Route::Client { .. }) => Ok(self.address(AddressFamily::of(remote.ip()))),
+            (Some(ip), _) if ip.is_loopback() => Err(NetError::InvalidArgument),
+            _ => Ok(self.address(AddressFamily::of(remote.ip()))),
         }
+    }
+
+    /// What a name means in the network between pods.
+    fn cluster_name(&self, name: &str) -> Answer {
+        if name == HOST_NAME && self.0.gateway.is_some() {
+            return Answer::Addresses(vec![AddressPool::outside(AddressFamily::Ipv4)]);
+        }
+        self.0.addresses.pool().lock().lookup(self.0.addresses.number(), name)
     }
 
     fn deliver_datagram(&self, payload: &[u8], source: SocketAddr, destination: SocketAddr) -> Delivery {

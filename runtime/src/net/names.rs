@@ -1,8 +1,9 @@
 //! Name lookup as a pod sees it.
 //!
-//! In this order, as `/etc/hosts` comes before DNS: an address in text form, `localhost`, the pod's hostname, its host aliases, and
-//! then whatever the gateway knows. Case and one trailing dot do not matter.
+//! In this order, as `/etc/hosts` comes before DNS: an address in text form, `localhost`, the pod's hostname, its host aliases, the
+//! Services and pods beside it, and then whatever the gateway knows. Case and one trailing dot do not matter.
 
+use super::cluster::Answer;
 use super::gateway::LookupFuture;
 use super::{AddressFamily, NetError, PodNet};
 use crate::limits::HOST_NAME_MAX_BYTES;
@@ -95,8 +96,16 @@ pub(super) fn resolve(net: &PodNet, name: &str) -> Lookup {
     }
     let name = normalized(name);
     let known = net.names().lookup(&name, [net.address(AddressFamily::Ipv4), net.address(AddressFamily::Ipv6)]);
+    if !known.is_empty() {
+        return Lookup(State::Ready(Ok(known)));
+    }
+    let name = match net.cluster_name(&name) {
+        Answer::Addresses(addresses) => return Lookup(State::Ready(Ok(addresses))),
+        Answer::Absent => return Lookup(State::Ready(Err(NetError::NameUnresolvable))),
+        Answer::Alias(name) => name,
+        Answer::Elsewhere => name,
+    };
     match net.gateway() {
-        _ if !known.is_empty() => Lookup(State::Ready(Ok(known))),
         Some(gateway) => Lookup(State::Asked(gateway.resolve(&name))),
         None => Lookup(State::Ready(Err(NetError::NameUnresolvable))),
     }

@@ -2,7 +2,7 @@
 
 use super::udp::Mailbox;
 use super::waiters::Waiters;
-use super::{AddressFamily, Datagram};
+use super::{AddressFamily, AddressPool, Datagram};
 use crate::limits::EGRESS_DATAGRAMS_QUEUED_MAX;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -85,7 +85,9 @@ impl OutsideChannel {
 
     /// Gives the guest a datagram that came from `remote`, if it wants it and has room.
     pub fn deliver(&self, payload: &[u8], remote: SocketAddr) {
-        self.mailbox.deliver(payload, remote);
+        // The machine's own loopback is known to guests under the address that stands for the machine.
+        let ip = if remote.ip().is_loopback() { AddressPool::outside(self.family) } else { remote.ip() };
+        self.mailbox.deliver(payload, SocketAddr::new(ip, remote.port()));
     }
 }
 

@@ -51,6 +51,8 @@ struct Connection {
 
 struct End {
     address: SocketAddr,
+    /// What the other end takes for it.
+    shown: SocketAddr,
     /// What this end writes.
     outgoing: Mutex<Flow>,
     /// The error of a reset, given once: `NO_ERROR`, `RESET`, `PIPE`.
@@ -100,14 +102,16 @@ impl Both<'_> {
 }
 
 impl TcpStream {
-    /// A new connection: the end that opens it and the end that accepts it.
-    pub(super) fn pair(opener: EndConfig, acceptor: EndConfig) -> (Self, Self) {
-        let end = |own: EndConfig, peer: EndConfig| End {
+    /// A new connection: the end that opens it and the end that accepts it, which the opener knows as `shown`.
+    pub(super) fn pair(opener: EndConfig, acceptor: EndConfig, shown: SocketAddr) -> (Self, Self) {
+        let end = |own: EndConfig, peer: EndConfig, shown: SocketAddr| End {
             address: own.address,
+            shown,
             outgoing: Mutex::new(Flow::new(own.send_limit, peer.receive_limit)),
             error: AtomicU8::new(NO_ERROR),
         };
-        let connection = Arc::new(Connection { opener: end(opener, acceptor), acceptor: end(acceptor, opener) });
+        let connection =
+            Arc::new(Connection { opener: end(opener, acceptor, opener.address), acceptor: end(acceptor, opener, shown) });
         (Self { connection: connection.clone(), side: Side::Opener }, Self { connection, side: Side::Acceptor })
     }
 
@@ -262,7 +266,7 @@ impl TcpStream {
 
     /// The other end's address, also after the connection is over.
     pub fn remote_address(&self) -> SocketAddr {
-        self.peer().address
+        self.peer().shown
     }
 
     /// Whether the connection is past: reset, or ended in both directions. Bytes may still wait to be read.

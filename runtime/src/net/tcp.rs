@@ -213,7 +213,8 @@ impl TcpSocket {
         }
         validate(self.0.family, remote)?;
         let remote = destination(remote, inner.binding.map(|binding| binding.address));
-        let route = self.0.net.route(Protocol::Tcp, remote)?;
+        let local_port = inner.binding.map_or(0, |binding| binding.address.port());
+        let route = self.0.net.route(Protocol::Tcp, local_port, remote)?;
         let local = self.0.bind_to_connect(&mut inner, remote, &route)?;
         let end = EndConfig {
             address: local,
@@ -223,17 +224,17 @@ impl TcpSocket {
         match route {
             Route::Inside => {
                 let listener = self.0.net.ports().listener(remote);
-                let connect =
-                    listener.as_ref().ok_or(NetError::ConnectionRefused).and_then(|listener| listener.connect(end, remote));
-                match connect {
-                    Ok(connect) => inner.phase = Phase::Connecting { connect, listener },
-                    Err(error) => self.0.connect_failed(&mut inner, error),
-                }
+                self.0.connect_to(&mut inner, listener, end, remote, remote);
             }
+            Route::Pod { net, address, .. } => {
+                let listener = net.ports().listener(address);
+                self.0.connect_to(&mut inner, listener, end, address, remote);
+            }
+            Route::Refused => self.0.connect_failed(&mut inner, NetError::ConnectionRefused),
             // Only datagrams have clients.
             Route::Client { .. } => self.0.connect_failed(&mut inner, NetError::NetworkUnreachable),
-            Route::Outside(gateway) => {
-                let (stream, outside) = TcpStream::pair(end, EndConfig { address: remote, ..end });
+            Route::Outside { gateway, remote: real } => {
+                let (stream, outside) = TcpStream::pair(end, EndConfig { address: real, ..end }, remote);
                 let connect = Connect::new(stream);
                 inner.phase = Phase::Connecting { connect: connect.clone(), listener: None };
                 drop(inner);
@@ -446,6 +447,22 @@ impl Core {
             }
         }
         Ok(inner.binding.map_or_else(|| SocketAddr::new(source, 0), |binding| binding.address))
+    }
+
+    /// Connects to a listener at `address`, which the guest knows as `shown`.
+    fn connect_to(
+        &self,
+        inner: &mut Inner,
+        listener: Option<Arc<Listener>>,
+        end: EndConfig,
+        address: SocketAddr,
+        shown: SocketAddr,
+    ) {
+        let connect = listener.as_ref().ok_or(NetError::ConnectionRefused);
+        match connect.and_then(|listener| listener.connect(end, address, shown)) {
+            Ok(connect) => inner.phase = Phase::Connecting { connect, listener },
+            Err(error) => self.connect_failed(inner, error),
+        }
     }
 
     fn connect_failed(&self, inner: &mut Inner, error: NetError) {

@@ -204,19 +204,29 @@ impl UdpSocket {
         if let Some(error) = core.mailbox.lock().error.take() {
             return Err(error);
         }
-        let source = SocketAddr::new(core.net.source(Some(local), remote, &route)?, local.port());
+        let own = SocketAddr::new(core.net.source(Some(local), remote, &route)?, local.port());
+        let delivered = |delivery: Delivery| {
+            if delivery == Delivery::Unwanted && peer == Some(remote) {
+                core.mailbox.fail(NetError::ConnectionRefused);
+            }
+        };
         match route {
             Route::Inside => {
                 drop(inner);
-                let delivery = core.net.deliver_datagram(payload, source, remote);
-                if delivery == Delivery::Unwanted && peer == Some(remote) {
-                    core.mailbox.fail(NetError::ConnectionRefused);
-                }
+                delivered(core.net.deliver_datagram(payload, own, remote));
+            }
+            Route::Pod { net, address, source } => {
+                drop(inner);
+                delivered(net.deliver_datagram(payload, source.unwrap_or(own), address));
+            }
+            Route::Refused => {
+                drop(inner);
+                delivered(Delivery::Unwanted);
             }
             Route::Client { outbox, client } => {
                 outbox.push(Datagram { payload: Bytes::copy_from_slice(payload), remote: client });
             }
-            Route::Outside(gateway) => {
+            Route::Outside { gateway, remote } => {
                 let (outbox, is_new) = match &inner.outbox {
                     Some(outbox) => (outbox.clone(), false),
                     None => (inner.outbox.insert(Arc::default()).clone(), true),

@@ -2,31 +2,35 @@
 //!
 //! ```text
 //!   Pod::stop, Pod::kill ──commands──┐                            ┌─▶ Container::start, terminate, kill
-//!   containers ───────────events─────┼─▶ PodState::step ──actions─┤
+//!   containers ───────────events─────┼─▶ PodState::step ──actions─┼─▶ probes, hooks ──▶ their answers, as events
 //!   the clock, volume sizes ─────────┘          │                 └─▶ release network and volumes
 //!                                               └─▶ PodView by `watch`, with a generation
 //! ```
 //! Nothing else changes the pod's state; what others see is what the task published last. It performs actions and never
 //! decides: what happens next is for [`PodState`] to say.
 
+mod questions;
+
+use super::event::pod_events;
 use super::sandbox::{ContainerImage, Sandbox};
 use super::spec::PodSpec;
-use super::state::{Action, Attempt, ContainerIndex, Event, Outcome, PodState, Signal, StartError};
+use super::state::{Action, Attempt, ContainerIndex, Event, EventReason, Outcome, PodState, Signal, StartError};
 use super::status::{StatusFacts, pod_status};
 use crate::container::{Container, ContainerEvent};
-use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX, VOLUME_CHECK_INTERVAL};
+use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX};
 use crate::log::LogWriter;
 use crate::pod::backoff::BackoffPolicy;
 use crate::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1;
+use questions::Questions;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Who takes what the containers print.
 pub trait ContainerOutput: Send + Sync {
@@ -133,6 +137,29 @@ impl Pod {
         (view.generation, pod_status(&self.spec, &view.state, &self.facts))
     }
 
+    /// What happened to the pod, as Kubernetes' Event objects, the latest last: the same events are counted, not repeated.
+    pub fn events(&self) -> Vec<v1::Event> {
+        pod_events(&self.spec, &self.view.borrow().state, &self.facts)
+    }
+
+    /// Notes something among the pod's events that was done for it outside, such as pulling an image (`Pulling`, `Pulled`).
+    pub async fn note(&self, container: Option<ContainerIndex>, reason: EventReason, message: impl Into<String>) {
+        drop(self.commands.send(Event::Noted { container, reason, message: message.into() }).await);
+    }
+
+    /// Waits until the generation of [`status`](Self::status) is above `generation`, and gives it; `None` once the pod has ended and
+    /// there is nothing newer.
+    pub async fn changed(&self, generation: u64) -> Option<u64> {
+        let mut view = self.view.clone();
+        let newer = view.wait_for(|view| view.generation > generation || view.released).await.ok()?.generation;
+        (newer > generation).then_some(newer)
+    }
+
+    /// The wall-clock time of the pod's start, to which the times of its state are relative.
+    pub fn started_at(&self) -> Timestamp {
+        self.facts.started_at
+    }
+
     /// The pod's state, as its task published it last.
     pub fn state(&self) -> PodState {
         self.view.borrow().state.clone()
@@ -159,8 +186,9 @@ struct Driver {
     /// What the containers say.
     events: mpsc::Sender<Event>,
     inbox: mpsc::Receiver<Event>,
+    /// The probes and hooks that are under way.
+    questions: Questions,
     view: watch::Sender<PodView>,
-    volume_check: Interval,
     /// The look at the volumes that is under way.
     measuring: Option<JoinHandle<Option<String>>>,
     started_at: Instant,
@@ -175,8 +203,6 @@ impl Driver {
         let (events, inbox) = mpsc::channel((containers * POD_EVENTS_PER_CONTAINER_MAX).max(1));
         let (view, seen) = watch::channel(PodView { generation: 0, state: state.clone(), released: false });
         let instances = std::iter::repeat_with(|| None).take(containers).collect();
-        let mut volume_check = tokio::time::interval(VOLUME_CHECK_INTERVAL);
-        volume_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let commands = Some(commands);
         (
             Self {
@@ -186,8 +212,8 @@ impl Driver {
                 commands,
                 events,
                 inbox,
+                questions: Questions::new(containers),
                 view,
-                volume_check,
                 measuring: None,
                 started_at: Instant::now(),
             },
@@ -199,6 +225,9 @@ impl Driver {
     async fn run(mut self) {
         let mut event = Event::Begin;
         loop {
+            if let Event::Exited { container, .. } = event {
+                self.questions.give_up(container);
+            }
             let step = self.state.step(event, self.started_at.elapsed());
             let finished = self.perform(step.actions);
             self.publish();
@@ -225,19 +254,20 @@ impl Driver {
                 biased;
                 command = next_command(&mut self.commands) => return command,
                 Some(event) = self.inbox.recv() => return event,
+                answer = self.questions.next_answer() => return answer,
                 over = measured(&mut self.measuring) => {
                     if let Some(message) = over {
                         return Event::Evict { message };
                     }
                 }
-                _ = self.volume_check.tick(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
+                () = self.config.sandbox.storage_due(), if self.may_measure() => self.measuring = Some(self.config.sandbox.measure()),
                 () = &mut tick => return Event::Tick,
             }
         }
     }
 
     fn may_measure(&self) -> bool {
-        self.measuring.is_none() && self.config.sandbox.has_size_limits() && !self.state.is_ending()
+        self.measuring.is_none() && !self.state.is_ending()
     }
 
     /// Performs the actions in order; true when the last of them was to finish.
@@ -247,9 +277,16 @@ impl Driver {
             tracing::debug!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?action);
             match action {
                 Action::Start { container, attempt } => self.start(container, attempt),
-                Action::Terminate { container, attempt } => self.signal(container, attempt, Signal::Term),
-                Action::Kill { container, attempt } => self.signal(container, attempt, Signal::Kill),
-                Action::Probe { .. } | Action::RunHook { .. } => {}
+                Action::Terminate { container, attempt } => {
+                    self.questions.give_up_hooks(container);
+                    self.signal(container, attempt, Signal::Term);
+                }
+                Action::Kill { container, attempt } => {
+                    self.questions.give_up(container);
+                    self.signal(container, attempt, Signal::Kill);
+                }
+                Action::Probe { container, attempt, kind } => self.ask(container, attempt, kind),
+                Action::RunHook { container, attempt, hook } => self.run_hook(container, attempt, hook),
                 Action::Finish(outcome) => {
                     tracing::info!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?outcome, "finished");
                     finished = true;
@@ -299,8 +336,8 @@ impl Driver {
 
     /// Gives network and volumes back, and only then says that the pod is gone.
     async fn release(self) {
-        let Self { config: PodConfig { sandbox, images, output, .. }, instances, view, mut measuring, .. } = self;
-        drop((instances, images, output));
+        let Self { config: PodConfig { sandbox, images, output, .. }, instances, questions, view, mut measuring, .. } = self;
+        drop((questions, instances, images, output));
         if measuring.is_some() {
             // It holds the volumes.
             measured(&mut measuring).await;

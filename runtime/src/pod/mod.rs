@@ -1,5 +1,5 @@
 //! A pod: what it is ([`spec`]), what happens to it ([`state`], pure), what the world sees of it ([`status`]), what its containers
-//! share ([`sandbox`]) and the task that owns it ([`driver`]).
+//! share ([`sandbox`]) and the task that owns it ([`driver`]), which asks probes and runs hooks; its [`event`]s are for people.
 
 pub mod spec;
 pub mod state;
@@ -7,6 +7,9 @@ pub mod backoff;
 pub mod status;
 pub mod sandbox;
 pub mod driver;
+pub mod event;
+mod hook;
+mod probe;
 
 pub use driver::{ContainerOutput, Pod, PodConfig};
 pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};

@@ -3,28 +3,27 @@
 //! The word is the CRI's: a pod sandbox is the pod without its containers. It outlives all of them and is released last.
 
 mod exec;
+mod storage;
 
 pub use exec::EXEC_IMAGE_ANNOTATION;
 
-use super::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, VolumeSource};
+use super::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, TerminationMessagePolicy};
 use super::state::ContainerIndex;
-use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, Program};
+use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, Program, TerminationLog};
 use crate::engine::Engine;
-use crate::log::{LogWriter, Stream};
+use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
-use crate::volume::{ContainerFiles, PodVolumes, VolumePlaces};
+use crate::volume::{ContainerFiles, PodDirectory, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use storage::StorageWatch;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 /// What a sandbox is made with.
 #[derive(Debug)]
@@ -78,10 +77,12 @@ pub struct Sandbox {
     stdin: Option<(ContainerIndex, Stdin)>,
     /// The latest run of each container.
     runs: Mutex<BTreeMap<ContainerIndex, LatestRun>>,
+    /// What its containers may have written.
+    storage: Arc<StorageWatch>,
     /// Where work is done for guests that is not theirs.
     runtime: Handle,
     /// The pod's directory; declared after the volumes, which lie in it, and so removed after them.
-    _state_dir: tempfile::TempDir,
+    directory: PodDirectory,
 }
 
 /// What others can join while a run of a container lasts.
@@ -104,18 +105,9 @@ impl Sandbox {
     /// A volume that cannot be made (reason `FailedMount`), a port of the machine that is taken
     /// ([`Conflict`](crate::ErrorKind::Conflict)).
     pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
-        let state_dir = tempfile::Builder::new()
-            .prefix("wasmpod-")
-            // What lies in it is the pod's, and may be its secrets.
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&config.state_dir);
-        let state_dir = state_dir.map_err(|error| {
-            Error::io("cannot make a directory for the pod", error)
-                .at(config.state_dir.display().to_string())
-                .with_reason("FailedMount")
-        })?;
+        let directory = PodDirectory::create(&config.state_dir)?;
         let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
-        let places = VolumePlaces { state_dir: state_dir.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };
+        let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };
         let volumes = PodVolumes::prepare(&spec.volumes, &places)?;
         let network = PodNet::new(PodNetConfig {
             hostname: spec.hostname.clone(),
@@ -139,8 +131,9 @@ impl Sandbox {
             published,
             stdin: config.stdin,
             runs: Mutex::default(),
+            storage: Arc::default(),
             runtime: Handle::current(),
-            _state_dir: state_dir,
+            directory,
         })
     }
 
@@ -174,23 +167,6 @@ impl Sandbox {
         self.volumes.warnings().iter().map(ToString::to_string)
     }
 
-    /// Whether any volume has a limit to watch.
-    pub(super) fn has_size_limits(&self) -> bool {
-        self.spec.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::EmptyDir { size_limit_bytes: Some(_), .. }))
-    }
-
-    /// Measures the volumes, which may take a while, away from this thread; answers in the kubelet's words when one holds too much.
-    pub(super) fn measure(&self) -> JoinHandle<Option<String>> {
-        let volumes = Arc::clone(&self.volumes);
-        tokio::task::spawn_blocking(move || match volumes.over_limit() {
-            Ok(over) => over.map(|over| over.to_string()),
-            Err(error) => {
-                tracing::warn!(target: "wasmpod::pod", error = error.chain(), "a volume could not be measured");
-                None
-            }
-        })
-    }
-
     /// Starts a container of the pod, with its output in `log`. `report` is called on the guest threads and must not block.
     ///
     /// # Errors
@@ -211,30 +187,38 @@ impl Sandbox {
     /// Everything that one run of a container is made from.
     fn container_config(&self, index: ContainerIndex, image: &ContainerImage, log: &LogWriter) -> Result<ContainerConfig> {
         let spec = self.container(index)?;
-        let files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
+        let mut files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
         if let Some(dir) = &spec.working_dir {
             files.make_dir(dir)?;
         }
+        if let Err(error) = files.make_file(&self.volumes, &spec.termination_message_path) {
+            tracing::warn!(target: "wasmpod::pod", container = spec.name, error = error.chain(), "no file for a termination message");
+        }
+        let files = Arc::new(files);
+        let tail = Arc::new(Tail::default());
+        let fallback = spec.termination_message_policy == TerminationMessagePolicy::FallbackToLogsOnError;
+        let output = |stream| -> Arc<dyn OutputSink> {
+            let sink = Arc::new(log.stream(stream));
+            if fallback { Arc::new(tail.of(sink)) } else { sink }
+        };
         let wasi = WasiConfig {
             args: arguments(spec, image),
             env: environment(&self.spec, spec),
             working_dir: spec.working_dir.clone(),
             preopens: Vec::new(),
             stdin: self.stdin.as_ref().filter(|(reader, _)| *reader == index).map_or_else(Stdin::empty, |(_, stdin)| stdin.clone()),
-            stdout: Arc::new(log.stream(Stream::Stdout)),
-            stderr: Arc::new(log.stream(Stream::Stderr)),
+            stdout: output(Stream::Stdout),
+            stderr: output(Stream::Stderr),
             net: self.network.container(&spec.name),
             listeners: Vec::new(),
             tls: None,
         };
         let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };
-        Ok(ContainerConfig {
-            program: image.program.clone(),
-            wasi,
-            files: Arc::new(files),
-            ports: spec.ports.clone(),
-            group: ControlGroup::new(limits),
-        })
+        let termination = TerminationLog::new(&files, &spec.termination_message_path, fallback.then_some(tail));
+        let termination = Arc::new(termination);
+        let group = ControlGroup::new(limits, self.storage.on_work(&termination));
+        let (program, ports) = (image.program.clone(), spec.ports.clone());
+        Ok(ContainerConfig { program, wasi, files, ports, group, termination: Some(termination) })
     }
 
     fn container(&self, index: ContainerIndex) -> Result<&ContainerSpec> {
@@ -247,12 +231,11 @@ impl Sandbox {
 
     /// Gives everything back: the machine's ports, the network, the volumes.
     pub(super) async fn release(self) -> Result<()> {
-        let Self { volumes, published, network, _state_dir: state_dir, .. } = self;
+        let Self { volumes, published, network, directory, .. } = self;
         drop((published, network));
         let remove = move || {
             let removed = Arc::into_inner(volumes).map_or(Ok(()), PodVolumes::remove);
-            let closed = state_dir.close().map_err(|error| Error::io("cannot remove the pod's directory", error));
-            removed.and(closed)
+            removed.and(directory.remove())
         };
         tokio::task::spawn_blocking(remove).await.unwrap_or_else(|_| Err(Error::internal("the removal of the volumes failed")))
     }

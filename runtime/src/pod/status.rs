@@ -2,13 +2,16 @@
 //!
 //! Pure: wall-clock times are the given start plus the state's own, in whole seconds as Kubernetes writes them.
 
-use crate::pod::spec::{ContainerRole, ContainerSpec, PodSpec};
+use crate::limits::{POD_TERMINATION_MESSAGES_BYTES_MAX, TERMINATION_MESSAGE_BYTES_MAX};
+use crate::pod::spec::{ContainerRole, ContainerSpec, PodSpec, QosClass};
 use crate::pod::state::{
     Attempt, Condition, Container, ContainerExit, ContainerIndex, ContainerState, PodState, StartError, Termination, Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -51,7 +54,16 @@ pub fn pod_status(spec: &PodSpec, state: &PodState, facts: &StatusFacts) -> v1::
         pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| v1::PodIP { ip }).collect()),
         host_ip: host_ips.first().cloned(),
         host_ips: (!host_ips.is_empty()).then(|| host_ips.into_iter().map(|ip| v1::HostIP { ip }).collect()),
+        qos_class: Some(qos_class(spec.qos_class).to_owned()),
         ..v1::PodStatus::default()
+    }
+}
+
+fn qos_class(class: QosClass) -> &'static str {
+    match class {
+        QosClass::Guaranteed => "Guaranteed",
+        QosClass::Burstable => "Burstable",
+        QosClass::BestEffort => "BestEffort",
     }
 }
 
@@ -62,7 +74,7 @@ pub fn container_id(pod: &PodSpec, container: &ContainerSpec, attempt: Attempt) 
 
 impl StatusFacts {
     /// The wall-clock time `since_start` after the pod's start, cut to whole seconds.
-    fn time(&self, since_start: Duration) -> Time {
+    pub(super) fn time(&self, since_start: Duration) -> Time {
         let since_start = SignedDuration::try_from(since_start).unwrap_or(SignedDuration::MAX);
         let exact = self.started_at.checked_add(since_start).unwrap_or(Timestamp::MAX);
         Time(Timestamp::from_second(exact.as_second()).unwrap_or(exact))
@@ -102,6 +114,7 @@ impl Subject<'_> {
             started: Some(self.container.is_started()),
             restart_count: i32::try_from(self.container.restart_count()).unwrap_or(i32::MAX),
             state: Some(self.current()),
+            resources: self.resources(),
             last_state: self.container.last_termination().map(|termination| self.terminated(termination)),
             ..v1::ContainerStatus::default()
         }
@@ -157,7 +170,7 @@ impl Subject<'_> {
                 container_id: Some(container_id(self.pod, self.spec, *attempt)),
                 exit_code: *code,
                 reason: Some(exit.reason().to_owned()),
-                message: (!message.is_empty()).then(|| message.clone()),
+                message: (!message.is_empty()).then(|| self.shortened(message).to_owned()),
                 started_at: Some(self.facts.time(*started_at)),
                 finished_at: Some(self.facts.time(*finished_at)),
                 signal: None,
@@ -167,8 +180,31 @@ impl Subject<'_> {
     }
 }
 
+impl Subject<'_> {
+    /// A termination message, cut to its container's share of what the pod's status may hold (`normalizeStatus`).
+    fn shortened<'a>(&self, message: &'a str) -> &'a str {
+        let share = POD_TERMINATION_MESSAGES_BYTES_MAX / self.pod.containers.len().max(1);
+        let end = message.floor_char_boundary(share.min(TERMINATION_MESSAGE_BYTES_MAX));
+        message.get(..end).unwrap_or(message)
+    }
+
+    /// `resources`: the limits that the container runs with.
+    fn resources(&self) -> Option<v1::ResourceRequirements> {
+        let ContainerSpec { cpu_limit_millicores, memory_limit_bytes, ephemeral_storage_limit_bytes, .. } = self.spec;
+        let limits: BTreeMap<String, Quantity> = [
+            ("cpu", cpu_limit_millicores.map(|millicores| format!("{millicores}m"))),
+            ("memory", memory_limit_bytes.map(|bytes| bytes.to_string())),
+            ("ephemeral-storage", ephemeral_storage_limit_bytes.map(|bytes| bytes.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, limit)| Some((name.to_owned(), Quantity(limit?))))
+        .collect();
+        (!limits.is_empty()).then(|| v1::ResourceRequirements { limits: Some(limits), ..v1::ResourceRequirements::default() })
+    }
+}
+
 /// A duration as Go prints it, to the millisecond: `10s`, `1m20s`, `5m0s`, `1.5s`, `500ms`.
-fn go_duration(duration: Duration) -> String {
+pub(super) fn go_duration(duration: Duration) -> String {
     let (total, millis) = (duration.as_secs(), duration.subsec_millis());
     let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
     let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}").trim_end_matches('0').to_owned() };

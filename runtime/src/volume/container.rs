@@ -28,12 +28,20 @@ use std::path::PathBuf;
 pub struct MountedDir {
     dir: OwnedFd,
     read_only: bool,
+    /// Holds what others made.
+    foreign: bool,
     guest_path: String,
 }
 
 impl MountedDir {
-    pub(super) fn new(dir: OwnedFd, read_only: bool, mount_path: &str) -> Result<Self> {
-        Ok(Self { dir, read_only, guest_path: normalize(mount_path)? })
+    pub(super) fn new(dir: OwnedFd, read_only: bool, foreign: bool, mount_path: &str) -> Result<Self> {
+        Ok(Self { dir, read_only, foreign, guest_path: normalize(mount_path)? })
+    }
+
+    /// Whether others than guests make files in it (`hostPath`): among them may be named pipes and devices, which block whoever opens
+    /// them. Guests cannot make any.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Where the container sees it: an absolute path without `.`, `..` or a slash at its end.
@@ -64,7 +72,7 @@ pub struct ContainerFiles {
     /// Dropped before what they lie in.
     dirs: Vec<MountedDir>,
     root: PrivateTree,
-    _single_files: Vec<PrivateTree>,
+    single_files: Vec<PrivateTree>,
 }
 
 impl ContainerFiles {
@@ -84,7 +92,7 @@ impl ContainerFiles {
             let volume = volumes.volume(mount).map_err(at)?;
             let read_only = volume.is_read_only(mount);
             match volume.open(mount).map_err(at)? {
-                Target::Directory(dir) => dirs.push(MountedDir::new(dir, read_only, &mount.mount_path).map_err(at)?),
+                Target::Directory(dir) => dirs.push(volume.mounted(dir, mount).map_err(at)?),
                 Target::File(node) => {
                     let copied = volume.kind == VolumeKind::Files;
                     files.push(SingleFile::new(index, mount, node, read_only, copied, volume.in_memory).map_err(at)?);
@@ -98,9 +106,9 @@ impl ContainerFiles {
         }
         if !dirs.iter().any(|dir| dir.guest_path == "/") {
             let dir = open_dir(root.dir(), c".").map_err(failed)?;
-            dirs.insert(0, MountedDir { dir, read_only: false, guest_path: "/".to_owned() });
+            dirs.insert(0, MountedDir { dir, read_only: false, foreign: false, guest_path: "/".to_owned() });
         }
-        Ok(Self { dirs, root, _single_files: single_files })
+        Ok(Self { dirs, root, single_files })
     }
 
     /// What the container sees, `/` first, then in the order of its mounts. A path belongs to the directory with the longest
@@ -236,7 +244,7 @@ fn place_files(
         let tree = private_dir(memory.map_or_else(|| volumes.state.as_fd(), PrivateTree::dir), "files").map_err(failed)?;
         files.iter().try_for_each(|file| file.place(tree.dir()))?;
         let dir = open_dir(tree.dir(), c".").map_err(failed)?;
-        dirs.push(MountedDir { dir, read_only: true, guest_path: folder });
+        dirs.push(MountedDir { dir, read_only: true, foreign: false, guest_path: folder });
         made.push(tree);
     }
     Ok(made)

@@ -1,14 +1,13 @@
 //! A private place on a file system in memory, for secrets and for `medium: Memory`.
 //!
 //! `/dev/shm` is writable by everyone, so the folder of ours in it is trusted only if it is a directory of this user's that no one
-//! else can enter. A pod's place in it is locked as long as the pod lives; places without a lock were left behind by a process
-//! that was killed, and are removed by the next one.
+//! else can enter. A pod's place in it is one of [`place`].
 
+use super::place;
 use super::tree::{PrivateTree, open_dir};
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -18,7 +17,6 @@ pub(super) const SHARED_MEMORY_DIR: &str = "/dev/shm";
 /// `TMPFS_MAGIC` of statfs(2).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
-/// Only names with this prefix are taken for a pod's place: one that is being made is not.
 const PLACE_PREFIX: &str = "pod-";
 
 /// Makes a pod's place in `shared`; the error says why there is none.
@@ -31,8 +29,8 @@ pub(super) fn private_tree(shared: &Path) -> Result<PrivateTree, String> {
     }
     let name = format!("wasmpod-{}", rustix::process::geteuid().as_raw());
     let ours = open_ours(dir.as_fd(), &name).map_err(|why| format!("{}/{name}: {why}", shared.display()))?;
-    remove_left_behind(ours.as_fd());
-    make_place(ours.as_fd()).map_err(|error| format!("{}/{name}: {error}", shared.display()))
+    place::remove_left_behind(ours.as_fd(), PLACE_PREFIX);
+    place::make(ours.as_fd(), PLACE_PREFIX).map_err(|error| format!("{}/{name}: {error}", shared.display()))
 }
 
 fn open_ours(shared: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, String> {
@@ -49,29 +47,6 @@ fn open_ours(shared: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, String> {
     match stat.st_mode & 0o7777 {
         0o700 => Ok(dir),
         mode => Err(format!("it has mode {mode:04o} where it should have 0700")),
-    }
-}
-
-/// A place gets its final name once it is locked, so that no one takes it for left behind.
-fn make_place(ours: BorrowedFd<'_>) -> io::Result<PrivateTree> {
-    let id = uuid::Uuid::new_v4().simple();
-    let mut tree = PrivateTree::create(ours, &format!("new-{id}"))?;
-    tree.try_lock()?;
-    tree.rename(&format!("{PLACE_PREFIX}{id}"))?;
-    Ok(tree)
-}
-
-/// What cannot be removed stays for the next one to try: it stands in nobody's way.
-fn remove_left_behind(ours: BorrowedFd<'_>) {
-    let names: Vec<CString> =
-        Dir::read_from(ours).into_iter().flatten().flatten().map(|entry| entry.file_name().to_owned()).collect();
-    for name in names {
-        let Some(text) = name.to_str().ok().filter(|text| text.starts_with(PLACE_PREFIX)) else { continue };
-        let Ok(place) = open_dir(ours, &name).and_then(|dir| PrivateTree::adopt(ours, text, dir)) else { continue };
-        match place.try_lock() {
-            Ok(true) => drop(place),
-            Ok(false) | Err(_) => place.forget(),
-        }
     }
 }
 

@@ -24,13 +24,17 @@ mod container;
 mod files;
 mod host_path;
 mod memory;
+mod place;
 mod tree;
 mod usage;
 
 pub use container::{ContainerFiles, MountedDir};
+pub use place::PodDirectory;
 pub use usage::{OverLimit, Usage};
 
-use crate::limits::VOLUME_ENTRIES_MAX;
+pub(crate) use usage::quantity;
+
+use crate::limits::{EMPTY_DIR_MEMORY_BYTES_DEFAULT, VOLUME_ENTRIES_MAX};
 use crate::pod::spec::{StorageMedium, VolumeMount, VolumeSource, VolumeSpec};
 use crate::{Error, ErrorKind, Result};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -169,9 +173,10 @@ impl PodVolumes {
         let parent = memory.unwrap_or(&self.disk).dir();
         let failed = |error: io::Error| Error::io(format!("cannot make the volume {name:?}"), error);
         let (node, kind) = match &spec.source {
-            VolumeSource::EmptyDir { size_limit_bytes, .. } => {
+            VolumeSource::EmptyDir { size_limit_bytes, medium } => {
                 let node = make_dir(parent, name, 0o777).map_err(failed)?;
-                (node, VolumeKind::EmptyDir { size_limit_bytes: *size_limit_bytes })
+                let default = (*medium == StorageMedium::Memory).then_some(EMPTY_DIR_MEMORY_BYTES_DEFAULT);
+                (node, VolumeKind::EmptyDir { size_limit_bytes: size_limit_bytes.or(default) })
             }
             VolumeSource::Files { files, .. } => {
                 let node = make_dir(parent, name, 0o755).map_err(failed)?;
@@ -199,7 +204,7 @@ impl PodVolumes {
     pub fn mount(&self, mount: &VolumeMount) -> Result<MountedDir> {
         let volume = self.volume(mount)?;
         match volume.open(mount)? {
-            Target::Directory(dir) => MountedDir::new(dir, volume.is_read_only(mount), &mount.mount_path),
+            Target::Directory(dir) => volume.mounted(dir, mount),
             Target::File(_) => Err(config_error(format!("the volume {:?} has a single file there, not a directory", mount.volume))
                 .hint("mount the folder that holds the file")),
         }
@@ -257,6 +262,11 @@ impl Volume {
 
     fn is_read_only(&self, mount: &VolumeMount) -> bool {
         mount.read_only || self.is_never_written()
+    }
+
+    /// The directory as the container sees it.
+    fn mounted(&self, dir: OwnedFd, mount: &VolumeMount) -> Result<MountedDir> {
+        MountedDir::new(dir, self.is_read_only(mount), self.kind == VolumeKind::HostPath, &mount.mount_path)
     }
 
     fn open(&self, mount: &VolumeMount) -> Result<Target> {

@@ -50,7 +50,7 @@ impl fmt::Display for OverLimit {
 }
 
 /// Bytes as a Kubernetes quantity, with the largest suffix that leaves a whole number; powers of 1024 go first.
-fn quantity(bytes: u64) -> String {
+pub(crate) fn quantity(bytes: u64) -> String {
     const BINARY: [&str; 6] = ["Ei", "Pi", "Ti", "Gi", "Mi", "Ki"];
     const DECIMAL: [&str; 6] = ["E", "P", "T", "G", "M", "k"];
     let whole = |base: u64, suffixes: [&str; 6]| {

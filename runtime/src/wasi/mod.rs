@@ -51,6 +51,8 @@ pub struct Preopen {
     pub guest_path: String,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// Whether there may be files in it that block whoever opens or reads them: named pipes, devices.
+    pub may_block: bool,
 }
 
 /// What a container's WASI is made from. It can be used again, for the next start or for each request.
@@ -120,8 +122,9 @@ impl WasiState {
         builder.args(&config.args).envs(&config.env).envs(&listen::environment(&config.listeners));
         builder.stdin(config.stdin.clone()).stdout(stdout.clone()).stderr(stderr.clone());
         builder.monotonic_clock(clock).max_random_size(limits::RANDOM_BYTES_PER_CALL_MAX);
-        // Guests have threads of their own, so a file operation that blocks holds up guests alone; ten times faster for small files.
-        builder.allow_blocking_current_thread(true);
+        // Guests have threads of their own, so a file operation that takes its time holds up guests alone; ten times faster for small
+        // files. Where one may never end, it gets a thread of its own.
+        builder.allow_blocking_current_thread(!config.preopens.iter().any(|preopen| preopen.may_block));
         if let Some(dir) = &config.working_dir {
             builder.initial_cwd(dir);
             if !config.env.iter().any(|(name, _)| name == "PWD") {

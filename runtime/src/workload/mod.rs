@@ -9,6 +9,9 @@
 //! Policy is pure: a [`Controller`] is given what happened and the time, and answers which pods to make and to stop. One task, of
 //! [`Workloads`], performs that for all workloads of a run.
 
+pub mod controller;
+mod driver;
 pub mod spec;
 
+pub use driver::{MadePod, PodMaker, PodReport, WorkloadReport, Workloads};
 pub use spec::{ControllerSpec, JobSpec, Replica, WorkloadKind, WorkloadSpec};

@@ -1,5 +1,7 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
+mod image;
+
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use wasmpod::manifest::PodSecurity;
 use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
+pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
+
 /// Run WebAssembly pods: each container one Wasm instance, all of them on one network that lives inside this process.
 #[derive(Debug, Parser)]
 #[command(name = "wasmpod", version, max_term_width = 110)]
@@ -16,6 +20,9 @@ pub(crate) struct Args {
     /// Say more on stderr: -v what happens, -vv in detail, -vvv everything.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+    /// Where wasmpod keeps its data, images among it [default: wasmpod in the user's data directory].
+    #[arg(long, value_name = "DIR", env = "WASMPOD_ROOT", global = true)]
+    pub(crate) root: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -34,6 +41,22 @@ pub(crate) enum Verb {
     Validate(ValidateArgs),
     /// Say what becomes of a field, such as pod.spec.containers.livenessProbe, or of every field.
     Explain(ExplainArgs),
+    /// List the images that are here.
+    Images(ImagesArgs),
+    /// Show what an image is: its digests, sizes and config, what its program imports and exports, and what a pod would grant it.
+    Inspect(InspectArgs),
+    /// Remove images by their names, and what nothing else needs of them.
+    Rmi(RemoveArgs),
+    /// Remove what no image needs: blobs without a name, broken-off downloads, old root file systems.
+    ///
+    /// What a running pod or pull of any wasmpod process uses stays.
+    Prune(PruneArgs),
+    /// Write images into an OCI archive, which podman, skopeo and wasmpod can read.
+    Save(SaveArgs),
+    /// Read images from an archive: an OCI archive, or one by `docker save` or `podman save`.
+    Load(LoadArgs),
+    /// Give an image one more name.
+    Tag(TagArgs),
 }
 
 /// The flags of `wasmpod validate`.
@@ -65,15 +88,6 @@ pub(crate) struct ExplainArgs {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = TextFormat::Text)]
     pub(crate) output: TextFormat,
-}
-
-/// The form in which `validate` and `explain` print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TextFormat {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 /// The flags of `wasmpod run`.

@@ -19,7 +19,7 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     absolute(std::env::var_os("XDG_CACHE_HOME")).or_else(|| Some(absolute(std::env::var_os("HOME"))?.join(".cache")))
 }
 
-/// The user's data directory by the XDG base directory specification: `$XDG_DATA_HOME`, or `~/.local/share`.
+/// The user's data directory by the same specification: `$XDG_DATA_HOME`, or `~/.local/share`.
 pub(crate) fn data_dir() -> Option<PathBuf> {
     absolute(std::env::var_os("XDG_DATA_HOME")).or_else(|| Some(absolute(std::env::var_os("HOME"))?.join(".local/share")))
 }

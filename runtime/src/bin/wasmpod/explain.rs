@@ -1,7 +1,7 @@
 //! `wasmpod explain`: what becomes of a field, or of all of them.
 
 use super::args::{ExplainArgs, TextFormat};
-use super::report;
+use super::image_store;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -10,15 +10,15 @@ use wasmpod::manifest::support::{self, Explanation, FieldSupport, Verdict};
 
 /// Prints the verdict on `args.field`, or the whole table.
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
-    let text = match (&args.field, args.output) {
-        (Some(field), TextFormat::Text) => in_text(&support::explain(field)?),
-        (Some(field), TextFormat::Json) => in_json(&support::explain(field)?),
-        (None, TextFormat::Text) => table_in_text(),
+    let explanation = args.field.as_deref().map(support::explain).transpose()?;
+    match (&explanation, args.output) {
+        (Some(explanation), TextFormat::Text) => image_store::print(&in_text(explanation))?,
+        (Some(explanation), TextFormat::Json) => image_store::print_json(&in_json(explanation))?,
+        (None, TextFormat::Text) => image_store::print(&table_in_text())?,
         (None, TextFormat::Json) => {
-            report::pretty(&json!({"fields": support::table().map(|row| row_in_json(&row)).collect::<Vec<_>>()}))
+            image_store::print_json(&json!({"fields": support::table().map(|row| row_in_json(&row)).collect::<Vec<_>>()}))?;
         }
-    };
-    report::print(&text)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -36,10 +36,10 @@ fn row_in_json(row: &FieldSupport) -> Value {
     json!({"type": row.owner, "field": row.field, "verdict": word(row.verdict), "reason": row.reason})
 }
 
-fn in_json(explanation: &Explanation) -> String {
+fn in_json(explanation: &Explanation) -> Value {
     let support = explanation.support.as_ref().map(row_in_json);
     let fields: Vec<Value> = explanation.fields.iter().map(row_in_json).collect();
-    report::pretty(&json!({"path": explanation.path, "support": support, "fields": fields}))
+    json!({"path": explanation.path, "support": support, "fields": fields})
 }
 
 fn in_text(explanation: &Explanation) -> String {

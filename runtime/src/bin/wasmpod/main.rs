@@ -6,8 +6,16 @@
 mod args;
 mod environment;
 mod explain;
+mod image_store;
+mod images;
+mod inspect;
+mod load;
+mod prune;
 mod report;
+mod rmi;
 mod run;
+mod save;
+mod tag;
 mod terminal;
 mod validate;
 
@@ -27,10 +35,18 @@ fn main() -> ExitCode {
     }
     let args = Args::parse();
     report::init_tracing(args.verbose);
+    let root = args.root.as_deref();
     let outcome = match args.verb {
-        Verb::Run(run) => run::run(&run),
+        Verb::Run(run) => run::run(&run, root),
         Verb::Validate(validate) => validate::run(&validate),
         Verb::Explain(explain) => explain::run(&explain),
+        Verb::Images(images) => images::run(&images, root),
+        Verb::Inspect(inspect) => inspect::run(&inspect, root),
+        Verb::Rmi(remove) => rmi::run(&remove, root),
+        Verb::Prune(prune) => prune::run(&prune, root),
+        Verb::Save(save) => save::run(&save, root),
+        Verb::Load(load) => load::run(&load, root),
+        Verb::Tag(tag) => tag::run(&tag, root),
     };
     match outcome {
         Ok(status) => status,

@@ -4,7 +4,7 @@ use super::environment;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
-use wasmpod::{Error, ErrorKind, Result};
+use wasmpod::{Error, ErrorKind};
 
 /// Bad input: a manifest, a flag, a file that is not WebAssembly. clap uses the same for wrong flags.
 const EXIT_INVALID: u8 = 2;
@@ -23,20 +23,6 @@ pub(crate) fn fail(error: &Error) -> ExitCode {
         ErrorKind::Invalid | ErrorKind::NotFound => ExitCode::from(EXIT_INVALID),
         _ => ExitCode::from(EXIT_FAILURE),
     }
-}
-
-/// Prints what was asked for on stdout.
-///
-/// # Errors
-/// Nobody reads it any more, or it cannot be written.
-pub(crate) fn print(text: &str) -> Result<()> {
-    let written = std::io::stdout().lock().write_all(text.as_bytes());
-    written.map_err(|error| Error::io("cannot write to standard output", error))
-}
-
-/// A JSON document as people read it, with a line end.
-pub(crate) fn pretty(json: &serde_json::Value) -> String {
-    format!("{json:#}\n")
 }
 
 /// Prints something that the user should know, though it stops nothing.

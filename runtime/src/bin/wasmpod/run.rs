@@ -18,6 +18,7 @@ use output::TerminalOutput;
 use prepare::Prepared;
 use signals::Signals;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,23 +33,23 @@ const EXIT_TIMEOUT: u8 = 124;
 const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs everything in `args.target` to its end.
-pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
-    let status = runtime.block_on(foreground(args));
+    let status = runtime.block_on(foreground(args, root));
     // A thread that still reads standard input for a guest has nobody left to read for.
     runtime.shutdown_background();
     status
 }
 
-async fn foreground(args: &RunArgs) -> Result<ExitCode> {
+async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     // Reading may wait for a terminal or a pipe, on this very thread: until then signals end the program by themselves.
     let target = target::read(args)?;
     let mut signals = Signals::listen()?;
     let prepared = tokio::select! {
         biased;
         status = signals.next() => return Ok(ExitCode::from(status)),
-        prepared = prepare::pods(args, target) => prepared?,
+        prepared = prepare::pods(args, target, root) => prepared?,
     };
     let destination = if args.output.is_some() { Destination::Stderr } else { Destination::Apart };
     let printer = Printer::start(destination).map_err(|error| Error::io("cannot start the output thread", error))?;

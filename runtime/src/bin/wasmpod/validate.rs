@@ -1,7 +1,7 @@
 //! `wasmpod validate`: what is said about manifests without running them.
 
 use super::args::{TextFormat, ValidateArgs};
-use super::{explain, report};
+use super::{explain, image_store, report};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<ExitCode> {
     match args.output {
         TextFormat::Text => {
             for (source, examination) in &examined {
-                report::print(&in_text(source, examination))?;
+                image_store::print(&in_text(source, examination))?;
                 for error in &examination.errors {
                     report::fail(error);
                 }
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<ExitCode> {
         }
         TextFormat::Json => {
             let manifests: Vec<Value> = examined.iter().map(|(source, examination)| in_json(source, examination)).collect();
-            report::print(&report::pretty(&json!({"manifests": manifests})))?;
+            image_store::print_json(&json!({"manifests": manifests}))?;
         }
     }
     let valid = examined.iter().all(|(_, examination)| examination.errors.is_empty());

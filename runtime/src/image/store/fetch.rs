@@ -323,6 +323,6 @@ fn too_long(descriptor: &Descriptor) -> Error {
 }
 
 /// Runs something that waits for the disk where waiting is allowed.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(in super::super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn_blocking(work).await.map_err(|error| Error::internal("a task of the image store ended early").because(error))?
 }

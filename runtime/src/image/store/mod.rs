@@ -32,10 +32,13 @@ mod lease;
 mod lock;
 mod prune;
 
+pub(super) use fetch::blocking;
 pub use fetch::{BlobBody, BlobSource, FetchObserver, FetchProgress, MemorySource};
 pub use index::TaggedImage;
+pub(super) use index::{LayoutIndex, REF_NAME, name_of};
 pub use lease::Lease;
-pub(super) use lock::{Lock, Locked, lock_file, sync_dir};
+use lock::Lock;
+pub(super) use lock::{Locked, lock_current, lock_file, sync_dir};
 pub use prune::Pruned;
 
 use super::Digest;

@@ -209,7 +209,8 @@ async fn the_policy_keeps_a_guest_off_the_host() {
         ("64:ff9b::7f00:1", NetError::AccessDenied),
         ("169.254.169.254", NetError::AccessDenied),
         ("fe80::1", NetError::AccessDenied),
-        ("10.88.0.1", NetError::NetworkUnreachable),
+        ("10.88.0.1", NetError::AccessDenied),
+        ("10.88.0.99", NetError::NetworkUnreachable),
     ];
     for (ip, expected) in attempts {
         let remote = SocketAddr::new(ip.parse().unwrap(), port);

@@ -11,6 +11,8 @@ use std::time::Duration;
 /// One event, as often as it happened. Times are since the pod's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodEvent {
+    /// Tells it from all others of its pod; it stays when the event happens again.
+    pub number: u64,
     /// Rises with everything that is noted: an event whose number is above one seen before is new, or happened again.
     pub sequence: u64,
     /// Which container it is about; the pod itself when `None`.
@@ -120,7 +122,16 @@ impl Journal {
         let known = self.events.iter().position(is_same).and_then(|index| self.events.remove(index));
         let event = match known {
             Some(event) => PodEvent { sequence: self.noted, count: event.count.saturating_add(1), last_at: now, ..event },
-            None => PodEvent { sequence: self.noted, container, reason, message, count: 1, first_at: now, last_at: now },
+            None => PodEvent {
+                number: self.noted,
+                sequence: self.noted,
+                container,
+                reason,
+                message,
+                count: 1,
+                first_at: now,
+                last_at: now,
+            },
         };
         if self.events.len() >= POD_EVENTS_MAX {
             self.events.pop_front();

@@ -299,7 +299,7 @@ const OPEN: &str = "(call $path_open (i32.const 3) (i32.const 0) (i32.const 1024
 fn directory(read_only: bool) -> (tempfile::TempDir, Preopen) {
     let host = tempfile::tempdir().unwrap();
     let dir = cap_std::fs::Dir::open_ambient_dir(host.path(), cap_std::ambient_authority()).unwrap();
-    (host, Preopen { dir: Arc::new(dir), guest_path: "/data".into(), read_only })
+    (host, Preopen { dir: Arc::new(dir), guest_path: "/data".into(), read_only, may_block: false })
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use wasmpod::container::Program;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
@@ -38,7 +38,7 @@ pub(super) struct Prepared {
 }
 
 /// Makes all pods of the target ready.
-pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>> {
+pub(super) async fn pods(args: &RunArgs, target: Target, root: Option<&Path>) -> Result<Vec<Prepared>> {
     target.manifest.check_pod_security(args.pod_security)?;
     let pool = AddressPool::new();
     let addresses: Vec<PodAddresses> = target.manifest.pods().map(|_| pool.take()).collect::<Result<_>>()?;
@@ -58,7 +58,7 @@ pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>
             engine: engine.clone(),
             addresses,
             state_dir: environment::temporary_dir(),
-            claims_dir: environment::data_dir().map(|dir| dir.join("wasmpod/volumes")),
+            claims_dir: claims_dir(root),
             image_volumes: BTreeMap::new(),
             publish: publish.next().unwrap_or_default(),
             stdin: target.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
@@ -77,6 +77,12 @@ pub(super) async fn pods(args: &RunArgs, target: Target) -> Result<Vec<Prepared>
         prepared.push(Prepared { object: pod.pod, sandbox, images });
     }
     Ok(prepared)
+}
+
+/// Where persistent volume claims lie: below `--root`, or below the user's data directory.
+fn claims_dir(root: Option<&Path>) -> Option<PathBuf> {
+    let default = || environment::data_dir().map(|dir| dir.join("wasmpod"));
+    Some(root.map(Path::to_path_buf).or_else(default)?.join("volumes"))
 }
 
 fn lower(target: &Target, args: &RunArgs, addresses: &[PodAddresses]) -> Result<Vec<LoweredPod>> {
