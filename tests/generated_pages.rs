@@ -22,6 +22,11 @@ fn limits() {
 }
 
 #[test]
+fn support() {
+    is_up_to_date("support.md", &wasmpod::manifest::support::markdown());
+}
+
+#[test]
 fn every_limit_says_why_and_stands_under_a_heading() {
     let source = include_str!("../runtime/src/limits.rs");
     let sections = sections(source);

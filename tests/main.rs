@@ -31,6 +31,7 @@ mod stopping;
 mod workloads;
 mod termination_message;
 mod supply_chain;
+mod validate;
 
 /// A test file that nobody lists here would silently not run.
 #[test]

@@ -14,6 +14,7 @@
 mod defaults;
 mod downward;
 mod env;
+mod examine;
 mod handlers;
 mod kinds;
 mod lower;
@@ -45,6 +46,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use std::fmt;
 use std::net::IpAddr;
 
+pub use examine::{Examination, ObjectFields};
 pub use pod_security::PodSecurity;
 pub use quantity::Quantity;
 pub use selector::Selector;
@@ -148,7 +150,7 @@ impl Manifest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with every problem found, one a line, or [`Limit`](crate::ErrorKind::Limit) for a
     /// text beyond the `MANIFEST_*` limits.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
-        stack::with_room(|| parse::manifest(text, source, ParseOptions::default()))
+        Self::from_bytes_with(text.as_bytes(), source, ParseOptions::default())
     }
 
     /// The same for bytes, which must be UTF-8.
@@ -225,6 +227,11 @@ impl Manifest {
     /// The fields without effect, for each workload in turn.
     pub fn warnings(&self) -> impl ExactSizeIterator<Item = &[FieldWarning]> {
         self.pods.iter().map(|object| object.warnings.as_slice())
+    }
+
+    /// Says everything about a manifest that can be said without running it.
+    pub fn examine(bytes: &[u8], source: &str, options: ParseOptions, level: PodSecurity) -> Examination {
+        examine::manifest(bytes, source, options, level)
     }
 
     /// Checks that every pod keeps to a level of the Pod Security Standards.

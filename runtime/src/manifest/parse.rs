@@ -1,6 +1,7 @@
 //! From the text of a manifest to its objects: documents, Lists, kinds.
 
 use super::defaults;
+use super::examine::ObjectFields;
 use super::kinds::{self, Fate};
 use super::node::{self, Node, Value};
 use super::problem::{FieldPath, Origin, Problem, Problems, Report};
@@ -36,15 +37,33 @@ impl<T> Object<T> {
 
 /// Reads a whole manifest.
 pub(super) fn manifest(text: &str, source: &str, options: ParseOptions) -> Result<Manifest> {
-    let documents = node::documents(text, source)?;
+    read(text, source, options, None).1
+}
+
+/// The same, and the verdicts on the fields of every object that could be read.
+pub(super) fn examined(text: &str, source: &str, options: ParseOptions) -> (Vec<ObjectFields>, Result<Manifest>) {
+    read(text, source, options, Some(Vec::new()))
+}
+
+fn read(
+    text: &str,
+    source: &str,
+    options: ParseOptions,
+    examined: Option<Vec<ObjectFields>>,
+) -> (Vec<ObjectFields>, Result<Manifest>) {
+    let documents = match node::documents(text, source) {
+        Ok(documents) => documents,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
     if documents.is_empty() {
-        return Err(Error::invalid("the manifest has no objects").at(source).hint("write a Pod: apiVersion: v1, kind: Pod, ..."));
+        let error = Error::invalid("the manifest has no objects").at(source).hint("write a Pod: apiVersion: v1, kind: Pod, ...");
+        return (Vec::new(), Err(error));
     }
-    let mut reader = Reader::new(source, documents.len(), options);
+    let mut reader = Reader { examined, ..Reader::new(source, documents.len(), options) };
     for (document, node) in documents.into_iter().enumerate() {
         reader.object(document + 1, FieldPath::default(), node, Place { depth: 0, implied: None });
     }
-    reader.finish()
+    (reader.examined.take().unwrap_or_default(), reader.finish())
 }
 
 /// Takes one pod made in code as a manifest of its own.
@@ -70,12 +89,14 @@ struct Reader<'a> {
     manifest: Manifest,
     report: Report<'a>,
     options: ParseOptions,
+    /// The verdicts on the fields of each object, where they are asked for.
+    examined: Option<Vec<ObjectFields>>,
 }
 
 impl<'a> Reader<'a> {
     fn new(source: &'a str, documents: usize, options: ParseOptions) -> Self {
         let manifest = Manifest { source: source.to_owned(), documents, ..Manifest::default() };
-        Self { manifest, report: Report::new(source, documents), options }
+        Self { manifest, report: Report::new(source, documents), options, examined: None }
     }
 
     fn finish(mut self) -> Result<Manifest> {
@@ -176,7 +197,7 @@ impl<'a> Reader<'a> {
         check: fn(&T) -> Problems,
     ) -> Option<Object<T>> {
         let (value, mut problems, set) = taken(typed::read::<T>(&node, conceal));
-        let (warnings, refused) = support::review(&set);
+        let (warnings, refused) = self.review(&origin, &set);
         problems.extend(refused);
         origin.node = Some(node);
         if let Some(value) = &value {
@@ -190,9 +211,18 @@ impl<'a> Reader<'a> {
         value.map(|value| Object { origin, value, warnings })
     }
 
+    /// The warnings and refusals for the fields that an object sets; notes the verdict on each where that is asked for.
+    fn review(&mut self, origin: &Origin, set: &[SetField]) -> (Vec<FieldWarning>, Vec<Problem>) {
+        if let Some(examined) = &mut self.examined {
+            let fields = support::verdicts_on(set);
+            examined.push(ObjectFields { kind: origin.kind.clone(), name: origin.name.clone(), fields });
+        }
+        support::review(set)
+    }
+
     fn pod(&mut self, mut origin: Origin, node: &Node) {
         let (pod, mut problems, set) = taken(typed::read::<Pod>(node, false));
-        let (warnings, refused) = support::review(&set);
+        let (warnings, refused) = self.review(&origin, &set);
         problems.extend(refused);
         let Some(mut pod) = pod else {
             self.report.take(&origin, problems);
@@ -209,7 +239,7 @@ impl<'a> Reader<'a> {
     /// Takes an object that wraps a pod. Its template is checked as a pod is: the first that will be made from it.
     fn workload<T: Wraps>(&mut self, mut origin: Origin, node: Node) {
         let (object, mut problems, set) = taken(typed::read::<T>(&node, false));
-        let (warnings, refused) = support::review(&set);
+        let (warnings, refused) = self.review(&origin, &set);
         problems.extend(refused);
         let template_node = node.get("spec").and_then(|spec| spec.get("template")).cloned();
         origin.node = Some(node);

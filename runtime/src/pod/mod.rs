@@ -13,6 +13,6 @@ pub mod event;
 mod hook;
 mod probe;
 
-pub use member::{Member, MemberConfig, RunningMember};
 pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
+pub use member::{Member, MemberConfig, RunningMember};
 pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};

@@ -21,7 +21,7 @@ use std::path::Path;
 pub(super) fn open(claim: &str, declared: bool, claims_dir: Option<&Path>) -> Result<OwnedFd> {
     let claims_dir = claims_dir.ok_or_else(|| {
         Error::invalid(format!("there is no place for the claim {claim:?}, which outlives the pod"))
-            .hint("give wasmpod a directory for its data: set HOME or XDG_DATA_HOME")
+            .hint("give wasmpod a directory for its data by --root")
     })?;
     let failed = |error: io::Error| Error::io(format!("cannot open the directory of the claim {claim:?}"), error);
     let name = CString::new(claim).map_err(|_| Error::invalid(format!("{claim:?} is no name for a claim")))?;

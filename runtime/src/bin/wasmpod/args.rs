@@ -39,6 +39,12 @@ pub(crate) enum Verb {
     /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
+    /// Check manifests without running them, and say what becomes of every field that they set.
+    ///
+    /// The exit status is 0 when all are valid and 2 when one is not.
+    Validate(ValidateArgs),
+    /// Say what becomes of a field, such as pod.spec.containers.livenessProbe, or of every field.
+    Explain(ExplainArgs),
     /// List the images that are here.
     Images(ImagesArgs),
     /// Show what an image is: its digests, sizes and config, what its program imports and exports, and what a pod would grant it.
@@ -65,6 +71,37 @@ pub(crate) enum Verb {
     Logout(LogoutArgs),
     /// Run pods under containerd and Kubernetes.
     Shim(ShimArgs),
+}
+
+/// The flags of `wasmpod validate`.
+#[derive(Debug, Parser)]
+pub(crate) struct ValidateArgs {
+    /// A manifest (YAML or JSON), or `-` for one from standard input; may be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Leave out objects of kinds that wasmpod does not know, instead of calling them an error.
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+    /// Check against this level of the Pod Security Standards too: privileged, baseline or restricted.
+    #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
+    pub(crate) pod_security: PodSecurity,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = TextFormat::Text)]
+    pub(crate) output: TextFormat,
+}
+
+/// The flags of `wasmpod explain`.
+#[derive(Debug, Parser)]
+pub(crate) struct ExplainArgs {
+    /// The field, by the kind of its object: pod.spec.containers.image.
+    #[arg(required_unless_present = "support", conflicts_with = "support")]
+    pub(crate) field: Option<String>,
+    /// Print the whole table: every field that Kubernetes has, and what becomes of it.
+    #[arg(long)]
+    pub(crate) support: bool,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = TextFormat::Text)]
+    pub(crate) output: TextFormat,
 }
 
 /// The flags of `wasmpod run`.
@@ -190,7 +227,7 @@ fn parse_egress(text: &str) -> Result<EgressPolicy, String> {
     EgressPolicy::parse(text).map_err(|error| in_one_line(&error))
 }
 
-pub(crate) fn parse_pod_security(text: &str) -> Result<PodSecurity, String> {
+fn parse_pod_security(text: &str) -> Result<PodSecurity, String> {
     text.parse().map_err(|error| in_one_line(&error))
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod engine;
 mod environment;
+mod explain;
 mod image_store;
 mod images;
 mod inspect;
@@ -23,6 +24,7 @@ mod save;
 mod shim;
 mod tag;
 mod terminal;
+mod validate;
 
 /// The compiler's program, for a `wasmpod` that has none installed beside it: it starts itself under that name.
 #[cfg(feature = "compiler")]
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
     let root = args.root.as_deref();
     let outcome = match args.verb {
         Verb::Run(run) => run::run(&run, root),
+        Verb::Validate(validate) => validate::run(&validate),
+        Verb::Explain(explain) => explain::run(&explain),
         Verb::Images(images) => images::run(&images, root),
         Verb::Inspect(inspect) => inspect::run(&inspect, root),
         Verb::Rmi(remove) => rmi::run(&remove, root),

@@ -3,7 +3,10 @@
 //! A field is honoured, satisfied by the sandbox without further ado, ignored with a warning, or refused because the pod would not be
 //! what its author wrote. Nothing is dropped in silence, and a test compares the table with the fields of Kubernetes' own types.
 
+mod explain;
 mod table;
+
+pub use explain::{Explanation, explain, markdown};
 
 pub(super) use table::TypeSupport;
 
@@ -100,8 +103,12 @@ impl fmt::Display for FieldWarning {
 /// # Errors
 /// [`Internal`](crate::ErrorKind::Internal) if the pod cannot be written as JSON.
 pub fn verdicts(pod: &Pod) -> Result<Vec<FieldVerdict>> {
-    let set = parse::fields_set(pod)?;
-    Ok(judge(&set).into_iter().map(|(path, support)| FieldVerdict { path: path.to_string(), support }).collect())
+    Ok(verdicts_on(&parse::fields_set(pod)?))
+}
+
+/// The verdict on every field that is set to something else than its default.
+pub(super) fn verdicts_on(set: &[SetField]) -> Vec<FieldVerdict> {
+    judge(set).into_iter().map(|(path, support)| FieldVerdict { path: path.to_string(), support }).collect()
 }
 
 /// The fields that a pod sets without effect.

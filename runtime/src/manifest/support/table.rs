@@ -310,20 +310,4 @@ pub(super) static TYPES: &[TypeSupport] = &[
     all("ConfigMapProjection", &["items", "name", "optional"]),
     all("SecretProjection", &["items", "name", "optional"]),
     all("DownwardAPIProjection", &["items"]),
-    TypeSupport {
-        owner: "PersistentVolumeClaimSpec",
-        honoured: &["accessModes", "volumeMode"],
-        satisfied: NONE,
-        ignored: &[
-            ("resources", "the directory of a claim may grow as long as its disk has room"),
-            ("selector", "every claim is a directory of its own"),
-            ("storageClassName", "every claim is a directory of its own"),
-            ("volumeAttributesClassName", "every claim is a directory of its own"),
-            ("volumeName", "every claim is a directory of its own"),
-        ],
-        rejected: &[
-            ("dataSource", "a claim begins as an empty directory"),
-            ("dataSourceRef", "a claim begins as an empty directory"),
-        ],
-    },
 ];

@@ -470,9 +470,12 @@ fn the_egress_annotation() {
     assert_snapshot!(error_of(r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: a, annotations: {wasmpod.dev/egress: all}}
+metadata: {name: a, annotations: {wasmpod.dev/egress: 'api.example.com:443, 10.0.0.0/33'}}
 spec: {containers: [{name: a, image: a}]}
-"#), @r#"Invalid: pod.yaml:3:35: Pod "a": metadata.annotations[wasmpod.dev/egress]: Unsupported value: "all": supported values: "internet", "none""#);
+"#), @r#"
+    Invalid: pod.yaml:3:35: Pod "a": metadata.annotations[wasmpod.dev/egress]: Invalid value: "10.0.0.0/33" has no number of bits from 0 to 32
+    hint: write [tcp://|udp://]HOST[:PORT], where HOST is a name, *.NAME, an address or ADDRESS/BITS
+    "#);
 }
 
 #[test]

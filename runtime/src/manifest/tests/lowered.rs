@@ -323,6 +323,34 @@ stringData: {pass: new}
 }
 
 #[test]
+fn the_downward_api_in_variables() {
+    let text = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+  - name: a
+    image: a
+    env:
+    - {name: with space, value: allowed}
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: HOST_IPS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}
+    - {name: MILLIS, valueFrom: {resourceFieldRef: {containerName: b, resource: limits.cpu, divisor: 1m}}}
+    - {name: CORES, valueFrom: {resourceFieldRef: {containerName: b, resource: limits.cpu}}}
+    - {name: REQUEST, valueFrom: {resourceFieldRef: {containerName: b, resource: requests.cpu, divisor: 1m}}}
+    - {name: NO_REQUEST, valueFrom: {resourceFieldRef: {resource: requests.cpu}}}
+    - {name: NODE_CORES, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+    - {name: NODE_DISK, valueFrom: {resourceFieldRef: {resource: limits.ephemeral-storage, divisor: 1Mi}}}
+    - {name: ECHO, value: $(POD_IP)}
+  - {name: b, image: b, resources: {limits: {cpu: 1100m}, requests: {cpu: 100m}}}
+"#;
+    let env = pod_of(text).spec.containers[0].env.clone();
+    let env: Vec<String> = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    insta::assert_snapshot!(env.join("\n"));
+}
+
+#[test]
 fn command_and_args_are_expanded_from_all_variables() {
     let pod = pod_of(
         r#"

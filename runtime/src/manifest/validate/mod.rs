@@ -59,7 +59,8 @@ pub(super) fn pod(pod: &Pod) -> Problems {
     let path = FieldPath::of("metadata.annotations").key(EGRESS_ANNOTATION);
     if let Some(Err(error)) = egress.map(|text| EgressPolicy::parse(text)) {
         let problem = Problem::new(path, format!("Invalid value: {error}"));
-        problems.push(error.advice().map_or(problem.clone(), |advice| problem.hint(advice)));
+        let hint = error.advice().unwrap_or_default().to_owned();
+        problems.push(problem.hint(hint));
     }
     match &pod.spec {
         Some(spec) => pod_spec(spec, &mut problems),

@@ -127,12 +127,8 @@ pub(in crate::manifest) static TYPES: &[TypeSupport] = &[
     object("PersistentVolumeClaim"),
     TypeSupport {
         owner: "PersistentVolumeClaimSpec",
-        honoured: &["accessModes"],
-        satisfied: &[
-            ("storageClassName", NO_STORAGE_CLASSES),
-            ("volumeAttributesClassName", NO_STORAGE_CLASSES),
-            ("volumeMode", NO_STORAGE_CLASSES),
-        ],
+        honoured: &["accessModes", "volumeMode"],
+        satisfied: &[("storageClassName", NO_STORAGE_CLASSES), ("volumeAttributesClassName", NO_STORAGE_CLASSES)],
         ignored: &[
             ("resources", "the machine's disk is the only limit of a claim"),
             ("selector", NO_STORAGE_CLASSES),

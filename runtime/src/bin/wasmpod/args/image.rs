@@ -12,7 +12,7 @@ pub(crate) enum TableFormat {
     Json,
 }
 
-/// The form in which `wasmpod inspect` prints.
+/// The form in which `wasmpod inspect`, `validate` and `explain` print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TextFormat {
     /// For people.
