@@ -6,6 +6,7 @@ use super::document::{Document, Manifest};
 use super::image::{Image, reads_config};
 use crate::limits::{IMAGE_INDEX_DEPTH_MAX, IMAGE_LAYERS_PARALLEL, IMAGE_MANIFEST_BYTES_MAX};
 use crate::{Error, Result};
+use futures::FutureExt as _;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 
 impl ImageStore {
@@ -46,7 +47,9 @@ impl ImageStore {
         self.fetch(lease, &manifest.config, source, observer).await?;
         let image = self.understand(top, descriptor, manifest)?;
         let layers = image.layers();
-        let fetches = futures::stream::iter(layers.into_iter().map(|layer| self.fetch(lease, layer, source, observer)));
+        // Boxed: a future that borrows from a closure's argument is not known to be `Send`.
+        let fetches: Vec<_> = layers.into_iter().map(|layer| self.fetch(lease, layer, source, observer).boxed()).collect();
+        let fetches = futures::stream::iter(fetches);
         fetches.buffer_unordered(IMAGE_LAYERS_PARALLEL).try_collect::<Vec<()>>().await?;
         image.check_module(self)?;
         Ok(image)

@@ -13,7 +13,6 @@ pub(super) use kinds::{Parts, Wraps};
 pub(super) use service::{lower as service, lowered as service_config};
 pub(super) use support::TYPES;
 
-use super::selector::Selector;
 use crate::workload::spec::WorkloadSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
