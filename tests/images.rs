@@ -293,7 +293,8 @@ fn nested_index(asked: &Asked) -> Answer {
         ]});
         documents.push(index.to_string().into_bytes());
     }
-    let wanted = documents.iter().find(|document| asked.path.ends_with(&digest(document))).or(documents.last()).unwrap().clone();
+    let wanted =
+        documents.iter().find(|document| asked.path.ends_with(&digest(document))).or_else(|| documents.last()).unwrap().clone();
     let digest = digest(&wanted);
     Answer::new(200, wanted).with("content-type", INDEX).with("docker-content-digest", &digest)
 }

@@ -2,6 +2,7 @@
 
 #![allow(
     unreachable_pub,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -322,7 +322,6 @@ fn work(shares: &Mutex<impl Iterator<Item = u64>>, failure: &Mutex<Option<String
 
 #[test]
 fn the_pod_network_answers_as_the_kernel_does() {
-    #[allow(clippy::disallowed_methods, reason = "a test, not the library")]
     let is_slow = std::env::var("WASMPOD_SLOW").is_ok();
     let sequences = if is_slow { SEQUENCES_SLOW } else { SEQUENCES };
     let shares = Mutex::new((0..sequences).step_by(usize::try_from(SEQUENCES_PER_NAMESPACE).unwrap()));

@@ -189,6 +189,8 @@ fn a_stateful_set_starts_its_pods_one_after_the_other() {
         started.extend(line.strip_suffix(" | ready\n").map(str::to_owned));
     }
     child.stderr = Some(stderr.into_inner());
+    // Which of two running programs comes to print first is theirs to decide.
+    started.sort();
     assert_eq!(started, ["db-0/main", "db-1/main", "db-2/main"]);
     let finished = stop(child);
     let objects = objects(&finished);

@@ -174,7 +174,7 @@ impl Plan {
             image: annotations.get(IMAGE_NAME).cloned(),
             hostname: spec.hostname().clone().filter(|name| !name.is_empty()).unwrap_or_else(|| id.to_owned()),
             process: spec.process().as_ref().map(ProcessPlan::of).unwrap_or_default(),
-            root: bundle.join(root.map_or(Path::new("rootfs"), |root| root.path().as_path())),
+            root: bundle.join(root.map_or_else(|| Path::new("rootfs"), |root| root.path().as_path())),
             root_read_only: root.and_then(|root| root.readonly()).unwrap_or(false),
             mounts: spec.mounts().iter().flatten().filter_map(mount).collect(),
             network: network(linux),

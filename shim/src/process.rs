@@ -70,7 +70,7 @@ pub(crate) type Complaints = Box<dyn OutputSink>;
 
 /// A process that was started.
 enum Running {
-    Member(RunningMember),
+    Member(Box<RunningMember>),
     Exec(Container),
 }
 
@@ -143,7 +143,7 @@ impl Process {
             }
             Body::Member(member, complaints) => {
                 let (report, started) = self.report(complaints);
-                self.began(Running::Member(member.start(engine()?, report)));
+                self.began(Running::Member(Box::new(member.start(engine()?, report))));
                 started.await.unwrap_or_else(|_| Err(silent()))
             }
             Body::Exec(config, into, complaints) => {

@@ -127,7 +127,7 @@ fn a_container_that_a_probe_killed_stays_ended_under_never() {
 
 #[test]
 fn many_probed_containers_restart_none_when_all_are_well() {
-    let names: Vec<String> = (0..50).map(|number| format!("app-{number}")).collect();
+    let names: Vec<String> = (0..50).map(|number| format!("app-{number:02}")).collect();
     let scenario = names.iter().fold(pod(Always), |pod, name| {
         let pod = pod.app(name, [SERVES]).probe(Liveness, probe(0, 1, 1), [Health::Well]);
         pod.probe(Readiness, probe(0, 1, 1), [Health::Well])

@@ -134,13 +134,16 @@ pub fn live_instances() -> u64 {
     engine().live_instances()
 }
 
-fn captured() -> (LogWriter, Arc<Mutex<Vec<u8>>>, JoinHandle<std::io::Result<()>>) {
+fn captured() -> (LogWriter, Arc<Mutex<Vec<u8>>>, Delivery) {
     let (log, reader) = pipe();
     let output = Arc::default();
     let mut sink = Text(Arc::clone(&output));
     let delivered = tokio::spawn(async move { deliver(reader, &mut sink).await });
     (log, output, delivered)
 }
+
+/// The task that carries what is printed to where it is kept.
+type Delivery = JoinHandle<std::io::Result<()>>;
 
 struct Text(Arc<Mutex<Vec<u8>>>);
 

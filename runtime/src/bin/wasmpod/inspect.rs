@@ -144,7 +144,7 @@ fn program(wasm: &bytes::Bytes, digest: Digest) -> Result<Program> {
         digest,
         size: wasm.len(),
         component,
-        target: target.as_ref().ok().map(|target| target.world().unwrap_or(target.os())),
+        target: target.as_ref().ok().map(|target| target.world().unwrap_or_else(|| target.os())),
         problem: target.err().map(|error| error.chain()),
         imports: imports.into_iter().map(import).collect(),
         exports,

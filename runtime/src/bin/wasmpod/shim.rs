@@ -136,7 +136,7 @@ fn addition(config: &str) -> Result<Option<String>> {
 /// Writes a file in one step: under another name first, then renamed.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = |error| Error::io("cannot write the file", error).at(path.display().to_string());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(dir).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_data()).map_err(failed)?;

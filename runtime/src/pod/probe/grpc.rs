@@ -79,10 +79,15 @@ fn question(service: &str) -> Bytes {
 
 fn push_varint(message: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
-        message.push((value & 0x7f) as u8 | 0x80);
+        message.push(low_bits(value) | 0x80);
         value >>= 7;
     }
-    message.push((value & 0x7f) as u8);
+    message.push(low_bits(value));
+}
+
+/// The lowest seven bits.
+fn low_bits(value: usize) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
 }
 
 /// `grpc-status`, with `grpc-message`.

@@ -56,7 +56,7 @@ fn specs() -> impl Strategy<Value = PodSpec> {
 
 /// Gives a container probes, hooks, a rule and a policy of its own, or none of them, as the bits of a number say.
 fn equip(container: &mut ContainerSpec, bits: u32) {
-    let one_in = |many: u32, shift: u32| (bits >> shift) % many == 0;
+    let one_in = |many: u32, shift: u32| (bits >> shift).is_multiple_of(many);
     if one_in(4, 0) && container.role != ContainerRole::Sidecar {
         container.restart_policy = Some(if one_in(2, 2) { RestartPolicy::Never } else { RestartPolicy::OnFailure });
     }
