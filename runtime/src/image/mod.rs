@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * [`ImageReference`] and [`RegistryReference`] are names.
-//! * [`store`] keeps verified blobs; [`format`] knows what they mean; [`unpack`] makes layers into files; [`archive`] reads and writes
+//! * [`store`] keeps verified blobs; [`mod@format`] knows what they mean; [`unpack`] makes layers into files; [`archive`] reads and writes
 //!   OCI layouts and archives.
 //!
 //! Nothing here looks into WebAssembly beyond its first bytes: what the program is (module, component) is for the engine to find out.

@@ -6,7 +6,7 @@
 //!                       └──────────── events (ready, ended) ─────────────┘
 //! ```
 //!
-//! Policy is pure: a [`Controller`] is given what happened and the time, and answers which pods to make and to stop. One task, of
+//! Policy is pure: a [`Controller`](controller::Controller) is given what happened and the time, and answers which pods to make and to stop. One task, of
 //! [`Workloads`], performs that for all workloads of a run.
 
 pub mod controller;

@@ -16,6 +16,7 @@
 
 mod compiling;
 mod ctr;
+mod events;
 mod harness;
 mod image;
 mod kubernetes;

@@ -1,6 +1,7 @@
 //! What must hold when things go on for long, or go wrong.
 
-use crate::harness::{Containerd, RUNTIME, can_run, eventually};
+use crate::events::Events;
+use crate::harness::{Containerd, can_run, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 const GUESTS: &str = "localhost/guests:1";
@@ -41,11 +42,13 @@ fn a_server_that_is_killed_is_an_exit_137() {
     }
     let containerd = Containerd::start();
     containerd.import_guests(&["busy-loop"]);
-    let run = containerd.spawn_ctr(&["run", "--rm", "--runtime", RUNTIME, GUESTS, "a"]);
-    eventually("the task runs", || containerd.status("a").as_deref() == Some("RUNNING"));
+    let events = Events::listen(&containerd);
+    containerd.run_detached(&[GUESTS, "a"]);
+    assert_eq!(containerd.status("a").as_deref(), Some("RUNNING"));
     let [shim] = containerd.shims()[..] else { panic!("one container, one server") };
     kill_process(Pid::from_raw(i32::try_from(shim).unwrap()).unwrap(), Signal::KILL).unwrap();
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(137));
+    let exit = events.until("/tasks/exit", 1);
+    assert!(exit.contains("\"exit_status\":137"), "{exit}");
 }
 
 #[test]
