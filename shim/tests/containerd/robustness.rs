@@ -17,22 +17,26 @@ fn a_hundred_containers_leave_nothing_behind() {
     for id in ["first", "second"] {
         containerd.run(&[GUESTS, id]).ok();
     }
-    eventually("the servers end", || containerd.shims().is_empty());
-    let before = containerd.holdings();
+    let before = settled(&containerd);
     for index in 0..100 {
         containerd.run(&[GUESTS, &format!("c{index}")]).ok();
     }
-    eventually("the servers end", || containerd.shims().is_empty());
-    // Connections that were closed a moment ago may still be counted.
-    let mut after = containerd.holdings();
-    for _ in 0..100 {
-        if after == before {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        after = containerd.holdings();
-    }
+    let after = settled(&containerd);
     assert_eq!(after, before, "pipes, sockets, descriptors, servers, mounts");
+}
+
+/// What is held once all servers have ended and nothing changes any more: connections that were closed a moment ago may still be
+/// counted.
+fn settled(containerd: &Containerd) -> [usize; 5] {
+    eventually("the servers end", || containerd.shims().is_empty());
+    let (mut held, mut looks) = (containerd.holdings(), 0);
+    eventually("nothing changes any more", || {
+        let now = containerd.holdings();
+        looks = if now == held { looks + 1 } else { 0 };
+        held = now;
+        looks == 50
+    });
+    held
 }
 
 #[test]
