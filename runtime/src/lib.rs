@@ -18,6 +18,7 @@ extern crate self as wasmpod;
 
 mod error;
 pub mod limits;
+pub mod observe;
 pub mod manifest;
 pub mod pod;
 pub mod workload;

@@ -2,6 +2,7 @@
 
 use super::store::StoreData;
 use crate::engine::{Artifact, ArtifactKind};
+use crate::observe::{Phase, span};
 use crate::wasi::component_linker;
 use crate::wasi::p1::{CoreLinker, wants_listeners};
 use crate::{Error, Result};
@@ -46,6 +47,7 @@ impl Program {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when it imports what no WASI host provides, naming the import.
     pub fn link(artifact: &Artifact) -> Result<Self> {
+        let _phase = span(Phase::Load);
         let linked = artifact.prepare(Linked::of)?;
         Ok(Self { artifact: artifact.clone(), linked })
     }

@@ -10,6 +10,7 @@ use super::{ContainerConfig, exit};
 use crate::engine::Engine;
 use crate::limits::HTTP_PORT_DEFAULT;
 use crate::log::OutputSink;
+use crate::observe::{Phase, span};
 use crate::pod::spec::Protocol;
 use crate::pod::state::{ContainerExit, ExitCause, Signal};
 use crate::volume::MountedDir;
@@ -71,10 +72,14 @@ impl Run {
 
     /// A program: one instance, one call.
     async fn run_program(self, report: &mut Report) -> Result<ContainerExit> {
+        let instantiating = span(Phase::Instantiate);
         let mut store = self.store(DiesAt::Term)?;
         let called = async {
-            match self.config.program.linked().instantiate(&mut store).await {
+            let instance = self.config.program.linked().instantiate(&mut store).await;
+            drop(instantiating);
+            match instance {
                 Ok(Some(instance)) => {
+                    let _phase = span(Phase::Run);
                     report.started();
                     let exit = exit::of_call(instance.call(&mut store).await);
                     store.data().flush_output().await;

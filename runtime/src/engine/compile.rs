@@ -17,6 +17,7 @@ use super::config::compatibility_key;
 use crate::limits::{
     COMPILE_CPU_TIME_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_MESSAGE_BYTES_MAX, COMPILE_PARALLEL_MAX, COMPILE_WALL_TIME_MAX,
 };
+use crate::observe::{self, Phase};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fs::File;
@@ -131,6 +132,7 @@ impl Compilation {
     #[tracing::instrument(target = "wasmpod::engine", level = "debug", skip_all, fields(name, wasm_bytes = wasm.len()))]
     pub(super) async fn compile(&self, name: &str, wasm: Bytes, output: &File) -> Result<()> {
         let _turn = self.turns.acquire().await.map_err(|_| Error::internal("the queue of the compiler is closed"))?;
+        let _phase = observe::span(Phase::Compile);
         let mut report = Report::start(name, wasm.len() as u64, self.observer.as_ref());
         match &self.compiler {
             Compiler::Program(program) => self.run(program, wasm, output).await?,

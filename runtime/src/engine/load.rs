@@ -15,6 +15,7 @@ use super::cache::{Cache, CacheEntry, EntryLock};
 use super::kind::{self, Detected};
 use super::{Engine, Inner};
 use crate::limits::CACHE_LOCK_POLL;
+use crate::observe::{self, Phase};
 use crate::{Error, Result};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -41,6 +42,7 @@ impl Loaded {
 impl Engine {
     /// See [`Engine::load`].
     pub(super) async fn load_bytes(&self, name: &str, bytes: Bytes) -> Result<Artifact> {
+        let _phase = observe::span(Phase::Load);
         let (digest, program) = blocking(move || {
             let program = kind::detect(bytes)?;
             Ok((Digest::of(&program.wasm), program))
@@ -61,6 +63,7 @@ impl Engine {
 
     /// See [`Engine::cached`].
     pub(super) async fn load_cached(&self, digest: Digest) -> Result<Option<Artifact>> {
+        let _phase = observe::span(Phase::Load);
         let slot = self.0.loaded.slot(digest);
         let mut held = slot.lock().await;
         if let Some(inner) = held.upgrade() {

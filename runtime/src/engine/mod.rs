@@ -37,6 +37,7 @@ pub use kind::looks_like_webassembly;
 pub use ticker::Running;
 
 use crate::Result;
+use crate::observe::{Phase, span};
 use bytes::Bytes;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -92,6 +93,7 @@ impl Engine {
     /// [`Denied`](crate::ErrorKind::Denied) when the cache directory is not ours alone,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be made or opened.
     pub fn new(config: EngineConfig) -> Result<Self> {
+        let _phase = span(Phase::Engine);
         let cache = cache::Cache::open(&config.cache_dir)?;
         let (pooled, pool) = config::pooled(config.mode)?;
         let inner = Inner {

@@ -12,6 +12,7 @@ use super::archive::LocalLayout;
 use super::registry::{Access, Credentials, Location, RegistryConfig, Session};
 use super::{Descriptor, FetchObserver, FetchProgress, Image, ImageReference, ImageStore, Lease, RegistryReference};
 use crate::limits::{BLOB_ATTEMPTS_MAX, BLOB_RETRY_WAIT, IMAGE_PULLS_MAX};
+use crate::observe::{Phase, span};
 use crate::pod::spec::{PullPolicy, PullSecret};
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -79,6 +80,7 @@ impl Images {
         secrets: &[PullSecret],
         observer: &PullObserver,
     ) -> Result<ObtainedImage> {
+        let _phase = span(Phase::Pull);
         let obtained = match reference {
             ImageReference::Registry(reference) => self.of_registry(reference, policy, secrets, observer).await,
             ImageReference::Layout { .. } | ImageReference::Archive { .. } => self.of_layout(reference).await,

@@ -6,6 +6,7 @@
 
 use super::{OutputSink, Stream};
 use crate::limits::{LOG_PIPE_BYTES_MAX, LOG_WRITERS_WAITING_MAX};
+use crate::observe::{self, Phase};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -159,6 +160,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Batch,
+    /// Something was written.
+    has_begun: bool,
     /// The writers' end is gone or closed.
     closed: bool,
     /// Nobody will read: writes succeed and store nothing.
@@ -190,6 +193,9 @@ impl Shared {
             return 0;
         }
         let mut state = self.lock();
+        if !std::mem::replace(&mut state.has_begun, true) {
+            observe::moment(Phase::FirstOutput);
+        }
         if state.closed || state.discards {
             return bytes.len();
         }

@@ -39,6 +39,7 @@ mod workload;
 mod tests;
 
 use crate::net::{EgressPolicy, ServiceConfig};
+use crate::observe::{Phase, span};
 use crate::pod::spec::PodSpec;
 use crate::workload::spec::{Replica, WorkloadSpec};
 use crate::{Error, Result};
@@ -166,6 +167,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_bytes_with(bytes: &[u8], source: &str, options: ParseOptions) -> Result<Self> {
+        let _phase = span(Phase::Parse);
         let text = node::text(bytes, source)?;
         stack::with_room(|| parse::manifest(text, source, options))
     }
@@ -175,6 +177,7 @@ impl Manifest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
+        let _phase = span(Phase::Parse);
         stack::with_room(|| parse::single_pod(pod, source))
     }
 
@@ -259,6 +262,7 @@ impl Manifest {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) with every reference that leads nowhere, or [`Limit`](crate::ErrorKind::Limit).
     pub fn lower(&self, context_for: impl FnMut(&Pod) -> LowerContext) -> Result<Vec<LoweredPod>> {
+        let _phase = span(Phase::Parse);
         lower::manifest(self, context_for)
     }
 
@@ -267,6 +271,7 @@ impl Manifest {
     /// # Errors
     /// As [`lower`](Self::lower); [`Internal`](crate::ErrorKind::Internal) when there is no such workload.
     pub fn lower_replica(&self, index: usize, replica: &Replica, context: &LowerContext) -> Result<LoweredPod> {
+        let _phase = span(Phase::Parse);
         lower::replica(self, index, replica, context)
     }
 

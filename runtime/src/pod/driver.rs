@@ -19,6 +19,7 @@ use super::status::{StatusFacts, pod_status};
 use crate::container::{Container, ContainerEvent};
 use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX};
 use crate::log::LogWriter;
+use crate::observe::{self, Phase};
 use crate::pod::backoff::BackoffPolicy;
 use crate::{Error, ErrorKind, Result};
 use jiff::Timestamp;
@@ -227,12 +228,13 @@ impl Driver {
 
     /// Runs until the pod has finished.
     async fn run(mut self) {
-        let mut event = Event::Begin;
+        let (mut event, mut was_ready) = (Event::Begin, false);
         loop {
             if let Event::Exited { container, .. } = event {
                 self.questions.give_up(container);
             }
             let step = self.state.step(event, self.started_at.elapsed());
+            self.observe_ready(&mut was_ready);
             let finished = self.perform(step.actions);
             self.publish();
             if finished {
@@ -241,6 +243,15 @@ impl Driver {
             event = self.next_event(step.wake_at).await;
         }
         self.release().await;
+    }
+
+    /// Tells observers when the pod becomes ready.
+    fn observe_ready(&self, was_ready: &mut bool) {
+        let is_ready = self.state.is_ready();
+        if is_ready && !*was_ready {
+            observe::moment(Phase::Ready);
+        }
+        *was_ready = is_ready;
     }
 
     /// The next thing that happens. Commands come first: a pod whose containers never stop talking can still be stopped.
@@ -303,7 +314,9 @@ impl Driver {
     fn start(&mut self, index: ContainerIndex, attempt: Attempt) {
         let (Some(image), Some(slot)) = (self.config.images.get(index.0), self.instances.get_mut(index.0)) else { return };
         let (events, failures) = (self.events.clone(), Arc::clone(&self.config.output));
-        let report = move |event| {
+        let mut starting = Some(observe::span(Phase::Start));
+        let mut report = move |event| {
+            drop(starting.take());
             let event = match event {
                 ContainerEvent::Started => Event::Started { container: index, attempt },
                 ContainerEvent::StartFailed(error) => {

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
+use crate::observe::{Phase, span};
 use crate::volume::{ContainerFiles, PodDirectory, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, Result};
@@ -105,6 +106,7 @@ impl Sandbox {
     /// A volume that cannot be made (reason `FailedMount`), a port of the machine that is taken
     /// ([`Conflict`](crate::ErrorKind::Conflict)).
     pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
+        let _phase = span(Phase::Start);
         let directory = PodDirectory::create(&config.state_dir)?;
         let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
         let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };

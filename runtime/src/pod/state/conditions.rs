@@ -89,6 +89,11 @@ impl PodState {
         ]
     }
 
+    /// Whether the condition `Ready` is met.
+    pub fn is_ready(&self) -> bool {
+        self.transitions.ready.met
+    }
+
     /// Notes which conditions changed in this step.
     pub(super) fn note_transitions(&mut self) {
         let now = self.now;
