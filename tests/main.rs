@@ -13,6 +13,7 @@
 
 mod adversaries;
 mod architecture;
+mod bench;
 mod bounded_memory;
 mod conformance;
 mod errors;

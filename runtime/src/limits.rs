@@ -506,3 +506,20 @@ pub const COMPILE_PARALLEL_MAX: usize = 2;
 pub const COMPILE_MESSAGE_BYTES_MAX: u64 = 16 << 10;
 /// How long to wait before asking again whether another process is done with an artifact.
 pub const CACHE_LOCK_POLL: Duration = Duration::from_millis(20);
+
+// ---- Benchmarks (`wasmpod bench`) ----
+
+/// Runs of one mode: more than any quantile needs.
+pub const BENCH_RUNS_MAX: u32 = 1_000_000;
+/// How long one run may take until it ends, or until it is ready; then it is killed.
+pub const BENCH_RUN_TIME_MAX: Duration = Duration::from_secs(600);
+/// Pods that are started at once; the pool of the engine has fewer slots.
+pub const BENCH_CONCURRENCY_MAX: u32 = 4096;
+/// Idle pods in one process; the pool of the engine has fewer slots.
+pub const BENCH_PODS_MAX: u32 = 100_000;
+/// Phases of one run that are noted; a container has some five.
+pub const BENCH_PHASES_PER_RUN_MAX: usize = 4096;
+/// Bytes of what a run that failed said last that are shown.
+pub const BENCH_MESSAGE_BYTES_MAX: u64 = 4096;
+/// Bytes that a process which is filled with pods may say about itself.
+pub const BENCH_ANSWER_BYTES_MAX: u64 = 1 << 20;

@@ -1,5 +1,6 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
+mod bench;
 mod image;
 mod registry;
 
@@ -13,6 +14,7 @@ use wasmpod::manifest::{PodSecurity, Selector};
 use wasmpod::net::EgressPolicy;
 use wasmpod::pod::spec::Protocol;
 
+pub(crate) use bench::{BenchArgs, BenchFormat, Mode};
 pub(crate) use image::{ImagesArgs, InspectArgs, LoadArgs, PruneArgs, RemoveArgs, SaveArgs, TableFormat, TagArgs, TextFormat};
 pub(crate) use registry::{LoginArgs, LogoutArgs, PullArg, PullArgs, PushArgs, RegistryArgs, ResultFormat};
 
@@ -39,6 +41,11 @@ pub(crate) enum Verb {
     /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
     Run(Box<RunArgs>),
+    /// Measure how fast images, WebAssembly files and pods start, beside what one would use instead.
+    ///
+    /// The exit status is 0 when everything was measured, 130 after Ctrl-C, which shows what was measured until then, and 1 or 2 when
+    /// something failed.
+    Bench(Box<BenchArgs>),
     /// Check manifests without running them, and say what becomes of every field that they set.
     ///
     /// The exit status is 0 when all are valid and 2 when one is not.
@@ -161,6 +168,9 @@ pub(crate) struct RunArgs {
     /// Where compiled artifacts are kept.
     #[arg(long, value_name = "DIR", env = "WASMPOD_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Write into this file when each phase of the start began and ended: how `wasmpod bench` sees inside.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) phases: Option<PathBuf>,
 }
 
 /// The form in which `--output` prints.

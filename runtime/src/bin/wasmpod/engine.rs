@@ -7,14 +7,14 @@ use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode}
 use wasmpod::{Error, Result};
 
 /// Makes the engine, with artifacts in `cache_dir` or in the user's cache directory.
-pub(crate) fn engine(cache_dir: Option<PathBuf>, progress: &Progress) -> Result<Engine> {
+pub(crate) fn engine(cache_dir: Option<PathBuf>, mode: EngineMode, progress: &Progress) -> Result<Engine> {
     let cache_dir = cache_dir.or_else(|| Some(environment::cache_dir()?.join("wasmpod")));
     let cache_dir = cache_dir.ok_or_else(|| {
         Error::invalid("there is no directory for compiled artifacts: neither HOME nor XDG_CACHE_HOME is set")
             .hint("give one by --cache-dir")
     })?;
     Engine::new(EngineConfig {
-        mode: EngineMode::Run,
+        mode,
         cache_dir,
         compiler: compiler()?,
         compile_limits: CompileLimits::STANDARD,

@@ -4,6 +4,7 @@
 //! they get. One file a verb.
 
 mod args;
+mod bench;
 mod engine;
 mod environment;
 mod explain;
@@ -22,6 +23,7 @@ mod rmi;
 mod run;
 mod save;
 mod shim;
+mod spans;
 mod tag;
 mod terminal;
 mod validate;
@@ -36,6 +38,7 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let began = spans::now();
     #[cfg(feature = "compiler")]
     if environment::called_as(wasmpod::engine::compile::PROGRAM) {
         return compile_program::main();
@@ -44,7 +47,8 @@ fn main() -> ExitCode {
     report::init_tracing(args.verbose);
     let root = args.root.as_deref();
     let outcome = match args.verb {
-        Verb::Run(run) => run::run(&run, root),
+        Verb::Run(run) => run::run(&run, root, began),
+        Verb::Bench(bench) => bench::run(&bench, root),
         Verb::Validate(validate) => validate::run(&validate),
         Verb::Explain(explain) => explain::run(&explain),
         Verb::Images(images) => images::run(&images, root),

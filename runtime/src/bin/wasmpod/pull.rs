@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
-use wasmpod::engine::{self, Engine};
+use wasmpod::engine::{self, Engine, EngineMode};
 use wasmpod::image::{ImageReference, Images, ObtainedImage, RegistryReference};
 use wasmpod::pod::spec::PullPolicy;
 use wasmpod::{Error, Result};
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &PullArgs, root: Option<&Path>) -> Result<ExitCode> {
     let references = args.images.iter().map(|name| image_store::registry_reference(name)).collect::<Result<Vec<_>>>()?;
     let images = Images::new(image_store::open(root)?, registries::config(&args.registry)?);
     let progress = Progress::new();
-    let engine = engine(args.cache_dir.clone(), &progress)?;
+    let engine = engine(args.cache_dir.clone(), EngineMode::Run, &progress)?;
     image_store::block_on(async {
         let pulls = references.iter().map(|reference| pull(&images, &engine, reference, &progress, args.output));
         let outcomes = join_all(pulls).await;

@@ -7,17 +7,19 @@
 //! ```
 
 mod events;
-mod make;
+pub(crate) mod make;
 mod output;
-mod prepare;
+pub(crate) mod prepare;
 mod programs;
 mod publish;
 mod result;
 mod signals;
-mod target;
+pub(crate) mod target;
 
 use super::args::{OutputFormat, RunArgs};
 use super::terminal::{Destination, Prefixes, Printer};
+use crate::report;
+use crate::spans::Recorder;
 use events::Events;
 use make::TerminalPods;
 use prepare::Kit;
@@ -26,6 +28,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use wasmpod::engine::EngineMode;
 use wasmpod::net::publish::Published;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::workload::controller::ReplacePolicy;
@@ -38,7 +41,19 @@ const EXIT_TIMEOUT: u8 = 124;
 const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs everything in `args.target` to its end.
-pub(crate) fn run(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
+///
+/// With `--phases`, when each of its phases began and ended is written into that file; the program began at `began`.
+pub(crate) fn run(args: &RunArgs, root: Option<&Path>, began: u64) -> Result<ExitCode> {
+    let Some(file) = &args.phases else { return run_to_end(args, root) };
+    let recorder = Recorder::install().ok_or_else(|| Error::invalid("cannot be used with --verbose").at("--phases"))?;
+    recorder.write_when_ready(file);
+    recorder.listen(began);
+    let status = run_to_end(args, root);
+    recorder.take().write(file)?;
+    status
+}
+
+fn run_to_end(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
     let status = runtime.block_on(foreground(args, root));
@@ -55,7 +70,7 @@ async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     }
     let mut signals = Signals::listen()?;
     let assemble = async {
-        let kit = Kit::assemble(args, target, root).await?;
+        let kit = Kit::assemble(args, target, root, EngineMode::Run, report::warn).await?;
         let published = make::services(&kit).await?;
         Ok::<_, Error>((kit, published))
     };

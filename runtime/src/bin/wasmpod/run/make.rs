@@ -66,6 +66,7 @@ fn label(pod: &str, container: &str, several: bool) -> String {
 impl PodMaker for TerminalPods {
     async fn make(&self, workload: usize, replica: &Replica) -> Result<MadePod> {
         let Prepared { object, sandbox, images, member } = self.kit.prepare(workload, replica).await?;
+        sandbox.warnings().for_each(|warning| report::warn(&warning));
         let spec = sandbox.spec();
         let names: Vec<String> = spec.containers.iter().map(|container| label(&spec.name, &container.name, self.several)).collect();
         let prefixes = names.iter().map(|name| self.prefixes.of(name)).collect();
@@ -82,7 +83,7 @@ impl PodMaker for TerminalPods {
 }
 
 /// Adds the Services of the manifest to the network, and publishes those that are to be reached from the machine.
-pub(super) async fn services(kit: &Kit) -> Result<Vec<Published>> {
+pub(crate) async fn services(kit: &Kit) -> Result<Vec<Published>> {
     let mut published = Vec::new();
     let services: Vec<ServiceConfig> = kit.manifest().services().collect();
     for service in services {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
-use wasmpod::engine::Engine;
+use wasmpod::engine::{Engine, EngineMode};
 use wasmpod::manifest::{LowerContext, Manifest};
 use wasmpod::net::{Cluster, ClusterMember, ClusterPod, EgressPolicy, NamedPort, PodAddresses};
 use wasmpod::pod::spec::{ContainerRole, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
@@ -28,19 +28,19 @@ use wasmpod::{Error, Result};
 const EXTRA_VOLUME: &str = "wasmpod-volume";
 
 /// A pod that can be started.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     /// What the manifest says, defaults filled in.
-    pub(super) object: v1::Pod,
+    pub(crate) object: v1::Pod,
     /// Its network and volumes.
-    pub(super) sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     /// What its containers run, in their order.
-    pub(super) images: Vec<ContainerImage>,
+    pub(crate) images: Vec<ContainerImage>,
     /// Its place in the network between the pods.
-    pub(super) member: ClusterMember,
+    pub(crate) member: ClusterMember,
 }
 
 /// What every pod of the run is made ready with.
-pub(super) struct Kit {
+pub(crate) struct Kit {
     manifest: Manifest,
     engine: Engine,
     programs: Programs,
@@ -53,15 +53,23 @@ pub(super) struct Kit {
     /// Where claimed volumes are.
     claims_dir: Option<PathBuf>,
     is_file: bool,
+    /// Where relative image paths start.
+    base: PathBuf,
 }
 
 impl Kit {
     /// Makes everything ready that the pods share, and looks at the first pod of each workload, so that what is wrong with any of
-    /// them is said before anything runs.
-    pub(super) async fn assemble(args: &RunArgs, target: Target, root: Option<&Path>) -> Result<Self> {
+    /// them is said before anything runs; `tell` says what is not worth failing for.
+    pub(crate) async fn assemble(
+        args: &RunArgs,
+        target: Target,
+        root: Option<&Path>,
+        mode: EngineMode,
+        tell: fn(&str),
+    ) -> Result<Self> {
         target.manifest.check_pod_security(args.pod_security)?;
         let progress = Progress::new();
-        let engine = engine(args.cache_dir.clone(), &progress)?;
+        let engine = engine(args.cache_dir.clone(), mode, &progress)?;
         let programs = Programs::new(args, root, &engine, &target, &progress);
         let mut kit = Self {
             engine,
@@ -73,6 +81,7 @@ impl Kit {
             publish: Vec::new(),
             claims_dir: image_store::root(root).ok().map(|root| root.join("volumes")),
             is_file: target.is_file,
+            base: target.base,
             manifest: target.manifest,
         };
         // Any address will do to see whether a pod can be lowered.
@@ -82,10 +91,7 @@ impl Kit {
             kit.adjust(&mut pod.spec)?;
         }
         let warnings = lowered.iter().flat_map(|pod| pod.warnings.iter().map(ToString::to_string));
-        warnings
-            .chain(kit.manifest.object_warnings())
-            .chain(kit.manifest.skipped().iter().cloned())
-            .for_each(|text| report::warn(&text));
+        warnings.chain(kit.manifest.object_warnings()).chain(kit.manifest.skipped().iter().cloned()).for_each(|text| tell(&text));
         kit.programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
         let counts = kit.manifest.workloads().map(WorkloadSpec::pods_at_once);
         kit.publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec).zip(counts))?;
@@ -93,17 +99,22 @@ impl Kit {
     }
 
     /// The network between the pods.
-    pub(super) fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
     /// What the manifest says.
-    pub(super) fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
+    /// Where relative image paths start.
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Makes one pod of a workload ready to start.
-    pub(super) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
+    pub(crate) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
         let addresses = self.cluster.take()?;
         let mut pod = self.manifest.lower_replica(workload, replica, &self.context(&addresses))?;
         self.adjust(&mut pod.spec)?;
@@ -130,7 +141,6 @@ impl Kit {
             None => error.within(&pod_name),
         };
         let sandbox = Sandbox::prepare(pod.spec, config).await.map_err(within)?;
-        sandbox.warnings().for_each(|warning| report::warn(&warning));
         for chosen in sandbox.published().iter().filter(|_| any_port) {
             report::note(&format!("published on {}", chosen.address()));
         }
@@ -174,7 +184,7 @@ fn cluster_pod(spec: &PodSpec, object: &v1::Pod) -> ClusterPod {
 }
 
 /// Where the pods see the machine: at the address from which published connections come.
-pub(super) fn host_ips() -> Vec<IpAddr> {
+pub(crate) fn host_ips() -> Vec<IpAddr> {
     vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]
 }
 

@@ -14,16 +14,16 @@ use wasmpod::pod::spec::Protocol;
 use wasmpod::{Error, Result};
 
 /// What the command line names.
-pub(super) struct Target {
-    pub(super) manifest: Manifest,
+pub(crate) struct Target {
+    pub(crate) manifest: Manifest,
     /// Where relative image paths start.
-    pub(super) base: PathBuf,
+    pub(crate) base: PathBuf,
     /// Whether it is a single file or image: its container reads this process's standard input.
-    pub(super) is_file: bool,
+    pub(crate) is_file: bool,
 }
 
 /// Reads the target and tells by its bytes what it is.
-pub(super) fn read(args: &RunArgs) -> Result<Target> {
+pub(crate) fn read(args: &RunArgs) -> Result<Target> {
     let path = &args.target;
     if path == Path::new("-") {
         let bytes = limited(std::io::stdin().lock(), "standard input")?;
