@@ -64,6 +64,19 @@ fn unsafe_code_stands_in_one_file() {
     assert!(files.len() == 1 && files[0].ends_with("engine/cache/entry.rs"), "unsafe stands in {files:?}");
 }
 
+/// A bound that stands somewhere else is in no table, and nobody thinks of it.
+#[test]
+fn bounds_stand_in_limits() {
+    // Not bounds of ours: how long a name or a number of Kubernetes is, to be one.
+    let names = ["manifest::names", "manifest::lower", "manifest::quantity", "workload::spec"];
+    for (module, file) in modules().into_iter().filter(|(module, _)| module != "limits" && !names.contains(&module.as_str())) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = without_tests_and_comments(&text);
+        let bound = code.lines().find(|line| line.contains("const ") && (line.contains("_MAX:") || line.contains("ATTEMPTS")));
+        assert_eq!(bound, None, "{module}: it belongs into limits.rs");
+    }
+}
+
 /// The library's modules and their files.
 fn modules() -> Vec<(String, PathBuf)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -5,14 +5,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// The files that say them.
+const LIMITS: [&str; 2] = [include_str!("../runtime/src/limits.rs"), include_str!("../shim/src/limits.rs")];
+
 #[test]
 fn limits() {
-    let source = include_str!("../runtime/src/limits.rs");
     let mut text = "# Limits\n\
-        Every bound of wasmpod, made from `runtime/src/limits.rs`, which says them once for the code and for this page.\n\
-        Whatever a guest, a registry, a client or a file can make grow has its line here.\n"
+        Every bound of wasmpod, made from `runtime/src/limits.rs` and `shim/src/limits.rs`, which say them once for the code and for this \
+        page.\nWhatever a guest, a registry, a client or a file can make grow has its line here.\n"
         .to_owned();
-    for section in sections(source) {
+    for section in LIMITS.into_iter().flat_map(sections) {
         let _ = write!(text, "\n## {}\n| limit | value | why |\n|---|---|---|\n", section.title);
         for Limit { name, value, why } in section.limits {
             let _ = writeln!(text, "| `{name}` | {value} | {why} |");
@@ -28,10 +30,9 @@ fn support() {
 
 #[test]
 fn every_limit_says_why_and_stands_under_a_heading() {
-    let source = include_str!("../runtime/src/limits.rs");
-    let sections = sections(source);
+    let sections: Vec<_> = LIMITS.into_iter().flat_map(sections).collect();
     let listed: usize = sections.iter().map(|section| section.limits.len()).sum();
-    assert_eq!(listed, source.matches("pub const ").count());
+    assert_eq!(listed, LIMITS.join("").matches(" const ").count());
     for limit in sections.iter().flat_map(|section| &section.limits) {
         assert!(!limit.why.is_empty(), "{} has no documentation", limit.name);
     }
@@ -57,7 +58,7 @@ fn sections(source: &str) -> Vec<Section> {
             found.push(Section { title: title.trim_end_matches([' ', '-']).to_owned(), limits: Vec::new() });
         } else if let Some(text) = line.strip_prefix("/// ") {
             why.push(text.to_owned());
-        } else if let Some(constant) = line.strip_prefix("pub const ") {
+        } else if let Some((_, constant)) = line.split_once(" const ") {
             let (name, value) = constant.trim_end_matches(';').split_once('=').unwrap();
             let (name, _type) = name.split_once(':').unwrap();
             let section = found.last_mut().unwrap_or_else(|| panic!("{name} stands under no heading"));

@@ -238,6 +238,8 @@ pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How many names of a folder are looked at to guess which file was meant.
 pub const IMAGE_FOLDER_ENTRIES_MAX: usize = 1000;
+/// Names of it that a hint lists.
+pub const IMAGE_FOLDER_NAMES_LISTED_MAX: usize = 5;
 
 /// Bytes of one manifest, index or config of an image, as in containerd and distribution.
 pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -264,6 +266,8 @@ pub const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FETCH_BYTES_PER_STALL_TIMEOUT_MIN: u64 = 30 << 10;
 /// Bytes of a download that are written, and hashed, at once; twice that is in memory.
 pub const FETCH_BATCH_BYTES: usize = 512 << 10;
+/// Bytes of a blob that are read at once, to hash it or to decompress it.
+pub const BLOB_READ_BYTES: usize = 128 << 10;
 /// How long to wait before asking again whether another process is done with a download or a root file system.
 pub const STORE_LOCK_POLL: Duration = Duration::from_millis(20);
 /// Bytes of the store's index: some ten thousand tags.
@@ -356,6 +360,16 @@ pub const MANIFEST_TEXT_BYTES_MAX: usize = 4 << 20;
 pub const MANIFEST_ALIASES_MAX: usize = 1000;
 /// Problems that one error lists; the rest are counted.
 pub const MANIFEST_PROBLEMS_MAX: usize = 50;
+/// Known fields that an error about an unknown one lists: where there are more, none.
+pub const MANIFEST_KNOWN_FIELDS_LISTED_MAX: usize = 8;
+/// Bytes of a word for which a similar one is looked for: the work grows with the square of its length.
+pub const SIMILAR_WORD_BYTES_MAX: usize = 64;
+/// Known words that it is compared with: a manifest may make up thousands.
+pub const SIMILAR_CANDIDATES_MAX: usize = 200;
+/// Restart rules of one container, as in Kubernetes.
+pub const RESTART_RULES_MAX: usize = 20;
+/// Exit codes of one restart rule, as in Kubernetes.
+pub const RESTART_RULE_EXIT_CODES_MAX: usize = 255;
 /// Times that a document is read again after a value of a wrong type, to find the next one; each costs a pass.
 pub const MANIFEST_TYPE_ERRORS_MAX: usize = 10;
 /// Bytes of a label selector: far more than a command line or a Service has.
@@ -396,6 +410,8 @@ pub const CONTAINER_ROOT_BYTES_DEFAULT: u64 = 1 << 30;
 pub const EMPTY_DIR_MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Commands waiting for a pod's task; whoever sends one more waits.
 pub const POD_COMMANDS_MAX: usize = 8;
+/// Questions of probes and hooks that a container can have under way: one of each probe, and those of its hooks.
+pub const POD_QUESTIONS_PER_CONTAINER_MAX: usize = 5;
 /// What one instance of a container says to its pod's task: that it started, that it ended.
 pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
 /// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
@@ -403,6 +419,11 @@ pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // ---- Volumes (`volume`) ----
+
+/// How often a path is resolved again when something in it was renamed meanwhile.
+pub const PATH_ATTEMPTS_MAX: usize = 8;
+/// How often a walk through a volume begins anew before it counts as too restless to be measured, and so as over its limit.
+pub const VOLUME_WALKS_MAX: usize = 8;
 
 /// How many files and directories of a volume are counted; a volume with more is over its size limit, whatever they hold.
 ///

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+// ---- The containerd shim (`shim`) ----
+
 /// Bytes that `start` reads from its standard input: options of the runtime, or the parameters that containerd 2.3 sends.
 pub(crate) const BOOTSTRAP_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a `config.json`; those of Kubernetes have some ten thousand.
@@ -20,6 +22,8 @@ pub(crate) const EXECS_PER_TASK_MAX: usize = 128;
 pub(crate) const TASKS_MAX: usize = 257;
 /// Bytes of one blob that is read to find out what an image is: a manifest, an index.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// How many indexes may lead to a manifest.
+pub(crate) const INDEX_DEPTH_MAX: usize = 3;
 /// Bytes of a WebAssembly file in a root file system or in the content store.
 pub(crate) const MODULE_BYTES_MAX: u64 = 512 << 20;
 /// Bytes that one mount can have as options: a page, says mount(2).

@@ -1,7 +1,7 @@
 //! Reading an image's bytes.
 
 use super::ImageReference;
-use crate::limits::{IMAGE_BYTES_MAX, IMAGE_FOLDER_ENTRIES_MAX};
+use crate::limits::{IMAGE_BYTES_MAX, IMAGE_FOLDER_ENTRIES_MAX, IMAGE_FOLDER_NAMES_LISTED_MAX};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -115,16 +115,13 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// How many names a hint lists.
-const HINT_NAMES_MAX: usize = 5;
-
 /// The first names in `folder` that `pick` likes, in order; looks at a bounded number of entries.
 fn names(folder: &Path, pick: impl Fn(&str) -> bool) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().take(IMAGE_FOLDER_ENTRIES_MAX).flatten();
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| pick(name)).collect();
     names.sort_unstable();
-    names.truncate(HINT_NAMES_MAX);
+    names.truncate(IMAGE_FOLDER_NAMES_LISTED_MAX);
     names
 }
 

@@ -1,22 +1,18 @@
 //! The known word that someone probably meant.
 
+use crate::limits::{SIMILAR_CANDIDATES_MAX, SIMILAR_WORD_BYTES_MAX};
 use std::cmp::min;
-
-/// Words longer than this are not compared: the work grows with the square of their length.
-const WORD_BYTES_MAX: usize = 64;
-/// Only so many known words are looked at: a manifest may make up thousands.
-const CANDIDATES_MAX: usize = 200;
 
 /// The word of `known` that is closest to `word`: the same but for case, or with at most a third of its letters (and never more
 /// than three) added, left out, replaced or swapped.
 pub(super) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.is_empty() || word.len() > WORD_BYTES_MAX {
+    if word.is_empty() || word.len() > SIMILAR_WORD_BYTES_MAX {
         return None;
     }
     let lower = word.to_ascii_lowercase();
     known
         .into_iter()
-        .take(CANDIDATES_MAX)
+        .take(SIMILAR_CANDIDATES_MAX)
         .filter_map(|candidate| {
             let edits = edits(lower.as_bytes(), candidate.to_ascii_lowercase().as_bytes());
             (edits <= min(3, candidate.len().div_ceil(3))).then_some((edits, candidate))

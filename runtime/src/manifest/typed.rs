@@ -10,15 +10,12 @@
 use super::node::{Entry, Node, Position, Value};
 use super::problem::{FieldPath, Problem, Step};
 use super::similar::closest;
-use crate::limits::{MANIFEST_PROBLEMS_MAX, MANIFEST_TYPE_ERRORS_MAX};
+use crate::limits::{MANIFEST_KNOWN_FIELDS_LISTED_MAX, MANIFEST_PROBLEMS_MAX, MANIFEST_TYPE_ERRORS_MAX};
 use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-
-/// Unknown fields are followed by the list of the known ones when there are no more than this.
-const KNOWN_FIELDS_LISTED_MAX: usize = 8;
 
 /// What one reading of an object yields.
 #[derive(Debug)]
@@ -252,7 +249,7 @@ fn field_hint(key: &str, fields: &'static [&'static str]) -> Option<String> {
     if let Some(field) = closest(key, fields.iter().copied()) {
         return Some(format!("did you mean {field:?}?"));
     }
-    (fields.len() <= KNOWN_FIELDS_LISTED_MAX).then(|| format!("the fields here are {}", fields.join(", ")))
+    (fields.len() <= MANIFEST_KNOWN_FIELDS_LISTED_MAX).then(|| format!("the fields here are {}", fields.join(", ")))
 }
 
 /// The whole-number methods of a [`Deserializer`]: a check of the range, then the visitor.

@@ -5,6 +5,7 @@
 //! the path itself.
 
 use super::tree::open_dir;
+use crate::limits::PATH_ATTEMPTS_MAX;
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -13,16 +14,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How often a path is tried again when something in it was renamed while it was resolved.
-const ATTEMPTS: usize = 8;
-
 /// Opens whatever `path` names beneath `dir`, without access to its contents.
 ///
 /// # Errors
 /// [`CrossesDevices`](io::ErrorKind::CrossesDevices) when it leads out of `dir`, otherwise what the operating system says.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..PATH_ATTEMPTS_MAX {
         match rustix::fs::openat2(dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return open_by_walking(dir, path),

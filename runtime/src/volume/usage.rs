@@ -4,6 +4,7 @@
 //! directory away meanwhile; then `..` is not where the walk came from, and it begins anew.
 
 use super::tree::open_dir;
+use crate::limits::VOLUME_WALKS_MAX;
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -11,9 +12,6 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// How often a walk begins anew before the volume counts as too restless to be measured.
-const ATTEMPTS: usize = 8;
 
 /// What a volume holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +63,7 @@ pub(crate) fn quantity(bytes: u64) -> String {
 /// Adds up what is in `dir`; looks at no more than `entries_max` entries.
 pub(super) fn measure(dir: BorrowedFd<'_>, entries_max: usize) -> io::Result<Usage> {
     let mut seen = 0;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..VOLUME_WALKS_MAX {
         let mut tally = Tally { bytes: 0, entries_left: entries_max, linked: HashSet::new() };
         let outcome = walk(dir, &mut tally)?;
         seen = seen.max(tally.bytes);

@@ -3,7 +3,7 @@
 //! containerd unpacks layers that are archives. A layer that is a `.wasm` it only keeps, so the server asks for it over containerd's
 //! gRPC socket: the image by its name, its manifest, then the blob by its digest. What comes is checked against that digest.
 
-use crate::limits::{MANIFEST_BYTES_MAX, MODULE_BYTES_MAX};
+use crate::limits::{INDEX_DEPTH_MAX, MANIFEST_BYTES_MAX, MODULE_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::content_client::ContentClient;
@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 use wasmpod::engine::Digest;
 use wasmpod::{Error, ErrorKind, Result};
 
-/// How many indexes may lead to a manifest.
-const INDEX_DEPTH_MAX: usize = 3;
 /// Where an image names its file (OCI's predefined annotation).
 const TITLE: &str = "org.opencontainers.image.title";
 

@@ -6,7 +6,7 @@ use super::super::format::{CONFIG_IMAGE, MANIFEST};
 use super::super::store::{BlobBody, BlobSource, FetchObserver, Lease};
 use super::super::{Descriptor, Digest, ImageStore};
 use super::layout::{Files, Region};
-use crate::limits::{BLOB_BYTES_MAX, IMAGE_INDEX_MANIFESTS_MAX, IMAGE_LAYERS_MAX, IMAGE_MANIFEST_BYTES_MAX};
+use crate::limits::{BLOB_BYTES_MAX, BLOB_READ_BYTES, IMAGE_INDEX_MANIFESTS_MAX, IMAGE_LAYERS_MAX, IMAGE_MANIFEST_BYTES_MAX};
 use crate::{Error, Result};
 use async_trait::async_trait;
 use futures::stream::StreamExt as _;
@@ -80,7 +80,7 @@ fn describe(region: &Region) -> Result<Descriptor> {
     if region.len > BLOB_BYTES_MAX {
         return Err(Error::limit(format!("the layer has {} bytes, more than the {BLOB_BYTES_MAX} allowed", region.len)));
     }
-    let (mut hasher, mut reader, mut chunk) = (Sha256::new(), region.reader(0), vec![0; 128 << 10]);
+    let (mut hasher, mut reader, mut chunk) = (Sha256::new(), region.reader(0), vec![0; BLOB_READ_BYTES]);
     loop {
         let read = reader.read(&mut chunk).map_err(|error| Error::io("cannot read the archive", error))?;
         match chunk.get(..read) {

@@ -2,6 +2,7 @@
 
 use super::super::{Descriptor, Digest};
 use super::{ImageStore, Locked, lock_file, sync_dir};
+use crate::limits::BLOB_READ_BYTES;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -9,9 +10,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-
-/// How much of a resumed download is read at once to hash it.
-const READ_CHUNK_BYTES: usize = 128 << 10;
 
 /// The one download of a blob; the lock on its file is held until this is dropped.
 pub(super) struct Ingest {
@@ -77,7 +75,7 @@ impl Ingest {
     fn try_rewind(&mut self, len: u64) -> io::Result<()> {
         self.file.set_len(len)?;
         (self.len, self.hasher) = (0, Sha256::new());
-        let mut chunk = vec![0; READ_CHUNK_BYTES];
+        let mut chunk = vec![0; BLOB_READ_BYTES];
         while self.len < len {
             let read = self.file.read_at(&mut chunk, self.len)?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {

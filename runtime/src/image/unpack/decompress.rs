@@ -1,7 +1,9 @@
 //! The tar stream of a layer: decompressed, counted, hashed, and cut off where it grows out of all proportion.
 
 use super::super::format::Compression;
-use crate::limits::{UNPACKED_BYTES_MAX, UNPACKED_RATIO_FREE_BYTES, UNPACKED_RATIO_MAX, UNPACKED_ZSTD_WINDOW_BYTES_MAX};
+use crate::limits::{
+    BLOB_READ_BYTES, UNPACKED_BYTES_MAX, UNPACKED_RATIO_FREE_BYTES, UNPACKED_RATIO_MAX, UNPACKED_ZSTD_WINDOW_BYTES_MAX,
+};
 use crate::{Error, Result};
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -10,9 +12,6 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
-
-/// How much of a blob is read at once.
-const READ_BYTES: usize = 64 << 10;
 
 /// What went through a stream so far, shared by its ends.
 #[derive(Debug, Default)]
@@ -79,7 +78,7 @@ pub(super) struct TarStream {
 impl TarStream {
     /// Begins to read a blob.
     pub(super) fn new(blob: File, compression: Compression, meter: Rc<Meter>) -> Self {
-        let counted = BufReader::with_capacity(READ_BYTES, Counted { inner: blob, meter: Rc::clone(&meter) });
+        let counted = BufReader::with_capacity(BLOB_READ_BYTES, Counted { inner: blob, meter: Rc::clone(&meter) });
         let inner: Box<dyn Read> = match compression {
             Compression::None => Box::new(counted),
             // Several gzip streams after one another are one: tools that compress in parallel write such.

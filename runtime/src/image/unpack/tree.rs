@@ -4,7 +4,7 @@
 //! `lib -> /usr/lib`, made by a lower layer, is followed inside the tree. Where the kernel cannot do that, links are not followed at all.
 //! The last part of a name is never followed: what is there is removed first.
 
-use crate::limits::UNPACKED_DEPTH_MAX;
+use crate::limits::{PATH_ATTEMPTS_MAX, UNPACKED_DEPTH_MAX};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -12,8 +12,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
-/// How often a path is tried again when something in it was renamed while it was resolved.
-const ATTEMPTS: usize = 8;
 /// Directories, whatever the layer says: nobody but their user gets to them through the store.
 const DIR_MODE: u32 = 0o755;
 /// Opens a directory and nothing else.
@@ -163,7 +161,7 @@ pub(super) fn open_in_root(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> 
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let whole = c_string(if path.is_empty() { b"." } else { path })?;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..PATH_ATTEMPTS_MAX {
         match rustix::fs::openat2(root, &whole, flags, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return open_without_links(root, path, flags),

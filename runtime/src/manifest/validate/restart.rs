@@ -1,13 +1,9 @@
 //! The rules for `restartPolicy` and `restartPolicyRules` of one container.
 
 use super::{Placed, one_of};
+use crate::limits::{RESTART_RULE_EXIT_CODES_MAX, RESTART_RULES_MAX};
 use crate::manifest::problem::{Problem, Problems};
 use k8s_openapi::api::core::v1::ContainerRestartRule;
-
-/// The most rules of one container, as in Kubernetes.
-const RULES_MAX: usize = 20;
-/// The most exit codes of one rule, as in Kubernetes.
-const EXIT_CODES_MAX: usize = 255;
 
 pub(super) fn check(placed: &Placed<'_>, problems: &mut Problems) {
     let path = placed.path.field("restartPolicy");
@@ -19,8 +15,8 @@ pub(super) fn check(placed: &Placed<'_>, problems: &mut Problems) {
         problems.push(problem);
     }
     let path = placed.path.field("restartPolicyRules");
-    if rules.len() > RULES_MAX {
-        problems.push(Problem::new(path, format!("Too many: {}: must have at most {RULES_MAX} items", rules.len())));
+    if rules.len() > RESTART_RULES_MAX {
+        problems.push(Problem::new(path, format!("Too many: {}: must have at most {RESTART_RULES_MAX} items", rules.len())));
         return;
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -43,8 +39,8 @@ fn check_rule(path: &crate::manifest::problem::FieldPath, rule: &ContainerRestar
         operator => one_of(path.field("operator"), Some(operator), &["In", "NotIn"]),
     });
     let count = codes.values.as_ref().map_or(0, Vec::len);
-    if count > EXIT_CODES_MAX {
-        let message = format!("Too many: {count}: must have at most {EXIT_CODES_MAX} items");
+    if count > RESTART_RULE_EXIT_CODES_MAX {
+        let message = format!("Too many: {count}: must have at most {RESTART_RULE_EXIT_CODES_MAX} items");
         problems.push(Problem::new(path.field("values"), message));
     }
 }

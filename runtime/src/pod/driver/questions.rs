@@ -2,6 +2,7 @@
 
 use super::Driver;
 use crate::container::ExecConfig;
+use crate::limits::POD_QUESTIONS_PER_CONTAINER_MAX;
 use crate::pod::hook;
 use crate::pod::probe::{self, exec::ExecRun};
 use crate::pod::spec::{ContainerSpec, Hook, ProbeAction};
@@ -18,9 +19,6 @@ enum Question {
     Hook(HookKind),
 }
 
-/// So many questions a container can have under way.
-const QUESTIONS_PER_CONTAINER: usize = 5;
-
 /// All that is under way in one pod. Dropped, it is given up.
 #[derive(Debug)]
 pub(super) struct Questions {
@@ -32,7 +30,7 @@ pub(super) struct Questions {
 impl Questions {
     /// None yet, in a pod of so many containers.
     pub(super) fn new(containers: usize) -> Self {
-        let (answers, inbox) = mpsc::channel((containers * QUESTIONS_PER_CONTAINER).max(1));
+        let (answers, inbox) = mpsc::channel((containers * POD_QUESTIONS_PER_CONTAINER_MAX).max(1));
         Self { tasks: HashMap::new(), answers, inbox }
     }
 
