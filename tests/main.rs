@@ -19,6 +19,7 @@ mod conformance;
 mod errors;
 mod exec;
 mod examples;
+mod fuzzing;
 mod generated_pages;
 mod guests;
 mod harness;

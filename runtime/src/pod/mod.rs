@@ -10,8 +10,8 @@ pub mod sandbox;
 pub mod member;
 pub mod driver;
 pub mod event;
+pub mod probe;
 mod hook;
-mod probe;
 
 pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
 pub use member::{Member, MemberConfig, RunningMember};

@@ -4,7 +4,7 @@ use crate::limits::REGISTRY_CHALLENGES_MAX;
 
 /// What the registry wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// A name and a password with each request.
     Basic,
     /// A token from a token service.
@@ -18,20 +18,22 @@ pub(super) enum Challenge {
     },
 }
 
-/// Reads one header; the best challenge of it that we can meet, tokens before passwords.
-pub(super) fn parse(header: &str) -> Option<Challenge> {
-    let challenges = split(header);
-    let bearer = challenges.iter().find(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if let Some((_, parameters)) = bearer {
-        let parameter = |name: &str| {
-            let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-        };
-        if let Some(realm) = parameter("realm") {
-            return Some(Challenge::Bearer { realm, service: parameter("service"), scope: parameter("scope") });
+impl Challenge {
+    /// Reads one header; the best challenge of it that we can meet, tokens before passwords, if there is one.
+    pub fn parse(header: &str) -> Option<Self> {
+        let challenges = split(header);
+        let bearer = challenges.iter().find(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        if let Some((_, parameters)) = bearer {
+            let parameter = |name: &str| {
+                let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+            };
+            if let Some(realm) = parameter("realm") {
+                return Some(Self::Bearer { realm, service: parameter("service"), scope: parameter("scope") });
+            }
         }
+        challenges.iter().any(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")).then_some(Self::Basic)
     }
-    challenges.iter().any(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")).then_some(Challenge::Basic)
 }
 
 type Parameters = Vec<(String, String)>;
@@ -98,22 +100,25 @@ mod tests {
     #[test]
     fn registries_ask_in_these_ways() {
         assert_eq!(
-            parse(
+            Challenge::parse(
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/nginx:pull""#
             ),
             bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:library/nginx:pull"))
         );
-        assert_eq!(parse(r#"Basic realm="Registry Realm""#), Some(Challenge::Basic));
-        assert_eq!(parse("basic"), Some(Challenge::Basic));
-        assert_eq!(parse(r#"Basic realm="a, b", Bearer realm="https://x/t" , service=y"#), bearer("https://x/t", Some("y"), None));
-        assert_eq!(parse(r#"Bearer realm="https://x/\"q\"""#), bearer("https://x/\"q\"", None, None));
+        assert_eq!(Challenge::parse(r#"Basic realm="Registry Realm""#), Some(Challenge::Basic));
+        assert_eq!(Challenge::parse("basic"), Some(Challenge::Basic));
+        assert_eq!(
+            Challenge::parse(r#"Basic realm="a, b", Bearer realm="https://x/t" , service=y"#),
+            bearer("https://x/t", Some("y"), None)
+        );
+        assert_eq!(Challenge::parse(r#"Bearer realm="https://x/\"q\"""#), bearer("https://x/\"q\"", None, None));
     }
 
     #[test]
     fn nonsense_asks_for_nothing() {
         for nonsense in ["", "Negotiate", "Bearer", "Bearer realm=\"unclosed", "=,=,=", "realm=x", "Bearer service=x"] {
-            assert_eq!(parse(nonsense), None, "{nonsense}");
+            assert_eq!(Challenge::parse(nonsense), None, "{nonsense}");
         }
-        assert_eq!(parse(&"Basic2 ".repeat(100_000)), None);
+        assert_eq!(Challenge::parse(&"Basic2 ".repeat(100_000)), None);
     }
 }

@@ -31,6 +31,7 @@ mod transport;
 mod trust;
 mod write;
 
+pub use challenge::Challenge;
 pub use config::{ProxyConfig, RegistryConfig};
 pub use credential::{Credential, Credentials, DockerConfig, Secret};
 pub use login::check_login;

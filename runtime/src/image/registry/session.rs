@@ -2,7 +2,7 @@
 
 use super::answer::refusal;
 use super::authorize::{Authorization, Authorizer};
-use super::challenge;
+use super::challenge::Challenge;
 use super::endpoint::Location;
 use super::transport::{Request, Transport, Upload, is_certificate_error};
 use super::{Credentials, RegistryConfig};
@@ -121,7 +121,7 @@ impl Session {
         // Unless another request has got a newer one meanwhile.
         if authorization.header == sent {
             let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|header| header.to_str().ok());
-            let Some(challenge) = challenges.filter_map(challenge::parse).next() else { return Ok(None) };
+            let Some(challenge) = challenges.filter_map(Challenge::parse).next() else { return Ok(None) };
             let authorizer = Authorizer {
                 transport: &self.transport,
                 credentials: &self.credentials,

@@ -26,6 +26,12 @@ use std::time::Duration;
 /// What the requests of probes call themselves.
 const USER_AGENT: &str = "kube-probe/1.35";
 
+/// Asks a probe over the network of a pod, as the pod's own task does; an `exec`, which takes a container, is answered with an error.
+/// Needs a tokio runtime with time.
+pub async fn ask_over_network(probe: &Probe, net: &PodNet) -> ProbeAnswer {
+    ask(probe, net, None).await
+}
+
 /// Asks `probe`, and says so when its timeout is over. `run` is the instance of an `exec`, which is killed by then.
 pub(super) async fn ask(probe: &Probe, net: &PodNet, run: Option<Result<ExecRun>>) -> ProbeAnswer {
     let answer = async {
