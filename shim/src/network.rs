@@ -4,7 +4,7 @@ use crate::bundle::{Network, Plan};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use wasmpod::net::publish::HostGateway;
+use wasmpod::net::publish::{HostGateway, Mirrors};
 use wasmpod::net::{AddressPool, EgressPolicy, PodAddresses, PodNet, PodNetConfig};
 use wasmpod::{Error, Result};
 
@@ -15,14 +15,15 @@ use wasmpod::{Error, Result};
 pub(crate) fn open(plan: &Plan, runtime: Handle) -> Result<PodNet> {
     let hostname = plan.hostname.clone();
     let config = |addresses, gateway| PodNetConfig { hostname, host_aliases: Vec::new(), addresses, gateway };
-    Ok(PodNet::new(match plan.network {
-        Network::Isolated => config(AddressPool::new().take()?, None),
-        Network::Host | Network::Namespace(_) => {
-            let (ipv4, ipv6) = addresses()?;
-            let gateway = HostGateway::in_namespace(EgressPolicy::Internet, runtime);
-            config(PodAddresses::of_namespace(ipv4, ipv6)?, Some(Arc::new(gateway)))
-        }
-    }))
+    let mirrors = match plan.network {
+        Network::Isolated => return Ok(PodNet::new(config(AddressPool::new().take()?, None))),
+        // What is on the loopback of a pod stays off that of the machine.
+        Network::Host => Mirrors::PodAddress,
+        Network::Namespace(_) => Mirrors::All,
+    };
+    let (ipv4, ipv6) = addresses()?;
+    let gateway = HostGateway::in_namespace(EgressPolicy::Internet, runtime, mirrors);
+    Ok(PodNet::new(config(PodAddresses::of_namespace(ipv4, ipv6)?, Some(Arc::new(gateway)))))
 }
 
 /// The first address of each family that others can reach this namespace under.

@@ -34,8 +34,8 @@ pub trait Gateway: Send + Sync + fmt::Debug {
     /// Looks up a name that the pod itself does not know. `name` is a valid host name in lower case without a trailing dot.
     fn resolve(&self, name: &str) -> LookupFuture;
 
-    /// A socket of `net` is about to listen (TCP) or receive (UDP) at `local`, the wildcard or the pod's address. A gateway through
-    /// which others reach the pod under its own address answers with what keeps that socket reachable. Must not block.
+    /// A socket of `net` is about to listen (TCP) or receive (UDP) at `local`: the wildcard, the pod's address or the loopback. A
+    /// gateway through which others reach the pod there answers with what keeps that socket reachable. Must not block.
     ///
     /// # Errors
     /// What the guest sees: `AddressInUse`, `AccessDenied`.

@@ -137,8 +137,8 @@ struct Client {
 pub enum Reach {
     /// Those on the wildcard or the pod's address: what a `hostPort` or a Service leads to.
     PodAddress,
-    /// Those on the loopback too: what `port-forward` leads to.
-    Loopback,
+    /// The one at this address of the loopback, or on the wildcard: what `port-forward` leads to.
+    Loopback(IpAddr),
 }
 
 impl PodNet {
@@ -172,16 +172,16 @@ impl PodNet {
         self.ports().len()
     }
 
-    /// Connects to `port` of this pod for a client outside, over IPv4 or else IPv6, whichever has a listener within `reach`.
+    /// Connects to `port` of this pod for a client outside, to a listener within `reach`: by the pod's IPv4 address or else by IPv6.
     /// Waits while its backlog is full; dropped, gives up. Whoever gets the stream has to [close](TcpStream::close) it.
     ///
     /// # Errors
     /// `ConnectionRefused` when there is no such listener, or it closes.
     pub async fn dial(&self, port: u16, client: SocketAddr, reach: Reach) -> Result<TcpStream, NetError> {
-        let mut targets = vec![self.address(AddressFamily::Ipv4), self.address(AddressFamily::Ipv6)];
-        if reach == Reach::Loopback {
-            targets.extend([AddressFamily::Ipv4.loopback(), AddressFamily::Ipv6.loopback()]);
-        }
+        let targets = match reach {
+            Reach::PodAddress => vec![self.address(AddressFamily::Ipv4), self.address(AddressFamily::Ipv6)],
+            Reach::Loopback(ip) => vec![ip],
+        };
         let find = |ip| {
             let address = SocketAddr::new(ip, port);
             self.ports().listener(address).map(|listener| (listener, address))
@@ -279,10 +279,7 @@ impl PodNet {
 
     /// Makes a socket that listens or receives at `local` reachable from outside, where the way out is one that does.
     fn expose(&self, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
-        match &self.0.gateway {
-            Some(gateway) if !local.ip().is_loopback() => gateway.expose(self, protocol, local),
-            _ => Ok(None),
-        }
+        self.0.gateway.as_ref().map_or(Ok(None), |gateway| gateway.expose(self, protocol, local))
     }
 
     /// The address that a socket bound to `bound` sends from.

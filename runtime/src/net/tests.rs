@@ -730,7 +730,7 @@ mod outside {
         let client = at("9.8.7.6:1000");
         let loopback = listen(&one, "127.0.0.1:80").unwrap();
         assert_eq!(net.dial(80, client, Reach::PodAddress).await.unwrap_err(), NetError::ConnectionRefused);
-        net.dial(80, client, Reach::Loopback).await.unwrap();
+        net.dial(80, client, Reach::Loopback("127.0.0.1".parse().unwrap())).await.unwrap();
         assert_eq!(loopback.accept().unwrap().remote_address(), Ok(client));
         let wildcard = listen(&one, "[::]:81").unwrap();
         net.dial(81, client, Reach::PodAddress).await.unwrap();

@@ -19,6 +19,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
+/// Which listeners of a pod have a mirror: a real socket in the network namespace in which this process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrors {
+    /// None: the process does not stand in a namespace of the pod's.
+    None,
+    /// Those on the wildcard or the pod's address, so that others reach them as they reach any pod. For a namespace that the pod shares
+    /// with the machine.
+    PodAddress,
+    /// Those on the loopback too, on the loopback of the namespace: for one that is the pod's alone. Whoever enters it reaches them
+    /// (`port-forward` does so), and nobody from outside.
+    All,
+}
+
 /// The gateway of one pod; when it is dropped, all that goes through it ends.
 #[derive(Debug)]
 pub struct HostGateway {
@@ -26,8 +39,7 @@ pub struct HostGateway {
     /// Filled only by a policy that has names.
     resolved: Arc<Mutex<Resolved>>,
     runtime: Handle,
-    /// Whether this process stands in the pod's network namespace, so that its sockets are the pod's.
-    in_namespace: bool,
+    mirrors: Mirrors,
     /// One for each kernel socket and each lookup under way.
     permits: Arc<Semaphore>,
     stop: CancellationToken,
@@ -40,13 +52,13 @@ impl HostGateway {
         let stop = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(limits::EGRESS_CONNECTIONS_PER_POD_MAX));
         let (stop_on_drop, resolved) = (stop.clone().drop_guard(), Arc::default());
-        Self { policy, resolved, runtime, in_namespace: false, permits, _stop_on_drop: stop_on_drop, stop }
+        Self { policy, resolved, runtime, mirrors: Mirrors::None, permits, _stop_on_drop: stop_on_drop, stop }
     }
 
-    /// A gateway for a process that stands in the pod's network namespace: what listens on the wildcard or the pod's address is
-    /// mirrored by a real socket there, so that others reach it as they reach any pod.
-    pub fn in_namespace(policy: EgressPolicy, runtime: Handle) -> Self {
-        Self { in_namespace: true, ..Self::new(policy, runtime) }
+    /// A gateway for a process that stands in the pod's network namespace: the sockets of the process are the pod's, and those of the
+    /// pod that `mirrors` names have a real one beside them.
+    pub fn in_namespace(policy: EgressPolicy, runtime: Handle, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..Self::new(policy, runtime) }
     }
 
     /// The names that addresses were resolved from.
@@ -112,11 +124,23 @@ impl Gateway for HostGateway {
     }
 
     fn expose(&self, net: &PodNet, protocol: Protocol, local: SocketAddr) -> Result<Option<Exposure>, NetError> {
-        if !self.in_namespace {
+        let is_loopback = local.ip().is_loopback();
+        let wanted = match self.mirrors {
+            Mirrors::None => false,
+            Mirrors::PodAddress => !is_loopback,
+            // `port-forward` knows TCP alone.
+            Mirrors::All => !is_loopback || protocol == Protocol::Tcp,
+        };
+        if !wanted {
             return Ok(None);
         }
         match mirror::open(net, &self.runtime, protocol, local) {
             Ok(mirror) => Ok(Some(Box::new(mirror))),
+            Err(error) if is_loopback => {
+                // The pod itself does not need it.
+                tracing::debug!(%error, %local, "a socket on the pod's loopback is not reached by port-forward");
+                Ok(None)
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::AddrInUse => Err(NetError::AddressInUse),
                 io::ErrorKind::PermissionDenied => Err(NetError::AccessDenied),

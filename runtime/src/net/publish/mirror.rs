@@ -2,11 +2,12 @@
 //!
 //! The process stands in that namespace, so a mirror is an ordinary socket on the very address that the guest has bound: kubelet
 //! probes, Services and other pods find it as they find any pod's. A port that somebody else has there is taken for the guest too.
+//! What listens on the pod's loopback is mirrored on the namespace's: nothing but `port-forward` comes that way.
 
-use super::{Inward, Published, serve, udp};
+use super::{Inward, serve, udp};
 use crate::limits::TCP_BACKLOG_MAX_CONNECTIONS;
 use crate::net::{AddressFamily, PodNet, Protocol};
-use rustix::net::{SocketFlags, SocketType, sockopt};
+use rustix::net::{Shutdown, SocketFlags, SocketType, sockopt};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -14,20 +15,42 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
+/// A real socket beside one of the pod's, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    /// Of TCP, the listening socket once more.
+    listening: Option<OwnedFd>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Drop for Mirror {
+    /// The task has the socket until its runtime comes round to ending it. The guest may listen on its port again at once.
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(socket) = &self.listening {
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        }
+    }
+}
+
 /// Binds `local` in the namespace and carries what arrives there to the pod's port of the same number, on `runtime`.
-pub(super) fn open(net: &PodNet, runtime: &Handle, protocol: Protocol, local: SocketAddr) -> io::Result<Published> {
+pub(super) fn open(net: &PodNet, runtime: &Handle, protocol: Protocol, local: SocketAddr) -> io::Result<Mirror> {
     let socket = bind(protocol, local)?;
     // Both kinds register with the runtime that will serve them.
     let _inside = runtime.enter();
-    let task = match protocol {
+    let (listening, task) = match protocol {
         Protocol::Tcp => {
             let backlog = i32::try_from(TCP_BACKLOG_MAX_CONNECTIONS).unwrap_or(i32::MAX);
             rustix::net::listen(&socket, backlog)?;
-            runtime.spawn(serve(TcpListener::from_std(socket.into())?, Inward::Pod(net.clone(), local.port())))
+            let inward = match local.ip().is_loopback() {
+                true => Inward::Loopback(net.clone(), local),
+                false => Inward::Pod(net.clone(), local.port()),
+            };
+            (Some(socket.try_clone()?), runtime.spawn(serve(TcpListener::from_std(socket.into())?, inward)))
         }
-        Protocol::Udp => runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, net.clone(), local.port())),
+        Protocol::Udp => (None, runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, net.clone(), local.port()))),
     };
-    Ok(Published { address: local, _task: AbortOnDropHandle::new(task) })
+    Ok(Mirror { listening, task: AbortOnDropHandle::new(task) })
 }
 
 fn bind(protocol: Protocol, local: SocketAddr) -> rustix::io::Result<OwnedFd> {

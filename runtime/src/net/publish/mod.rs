@@ -8,14 +8,15 @@
 //!   guest listens on 0.0.0.0:80 ──▶ HostGateway ──▶ mirror: a real listener in the pod's network namespace, if it has one
 //! ```
 //!
-//! As with a Kubernetes `hostPort`, a listener on `127.0.0.1` or `::1` of the pod is not reached: the client's connection is reset.
+//! As with a Kubernetes `hostPort`, a listener on `127.0.0.1` or `::1` of the pod is not reached by a published port: the client's
+//! connection is reset. Its mirror, in a namespace of the pod's own, is on that namespace's loopback: `port-forward` comes from there.
 //! Whatever is published ends when its handle is dropped.
 
 mod host_gateway;
 mod mirror;
 mod udp;
 
-pub use host_gateway::HostGateway;
+pub use host_gateway::{HostGateway, Mirrors};
 pub use udp::publish_udp;
 
 use super::{Cluster, NetError, PodNet, PodStream, Reach};
@@ -68,6 +69,8 @@ pub async fn publish_service(cluster: &Cluster, host: SocketAddr, service: Socke
 enum Inward {
     /// To a port of a pod.
     Pod(PodNet, u16),
+    /// To a listener on the loopback of a pod.
+    Loopback(PodNet, SocketAddr),
     /// To whoever is behind this address.
     Service(Cluster, SocketAddr),
 }
@@ -76,6 +79,7 @@ impl Inward {
     async fn dial(&self, client: SocketAddr) -> std::result::Result<super::TcpStream, NetError> {
         match self {
             Self::Pod(net, port) => net.dial(*port, client, Reach::PodAddress).await,
+            Self::Loopback(net, local) => net.dial(local.port(), client, Reach::Loopback(local.ip())).await,
             Self::Service(cluster, service) => cluster.dial(*service, client).await,
         }
     }

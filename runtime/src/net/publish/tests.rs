@@ -236,16 +236,21 @@ async fn names_that_mean_the_host_do_not_resolve() {
     assert_eq!(deny.resolve("1.2.3.4").await, Err(NetError::NameUnresolvable));
 }
 
+/// A port that nobody has on any address of the machine: pods choose their own without asking it.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A pod whose network namespace is this process's own.
-fn pod_in_namespace() -> PodNet {
-    let gateway = HostGateway::in_namespace(EgressPolicy::Internet, tokio::runtime::Handle::current());
+fn pod_in_namespace(mirrors: Mirrors) -> PodNet {
+    let gateway = HostGateway::in_namespace(EgressPolicy::Internet, tokio::runtime::Handle::current(), mirrors);
     let addresses = PodAddresses::of_namespace(None, None).unwrap();
     PodNet::new(PodNetConfig { hostname: "pod".into(), host_aliases: vec![], addresses, gateway: Some(Arc::new(gateway)) })
 }
 
 #[tokio::test]
 async fn a_wildcard_listener_of_a_pod_in_a_namespace_is_reached_from_outside_and_its_port_is_taken() {
-    let net = pod_in_namespace();
+    let net = pod_in_namespace(Mirrors::All);
     let one = net.container("one");
     let listener = listen(&one, "0.0.0.0:0");
     let port = listener.local_address().unwrap().port();
@@ -265,17 +270,40 @@ async fn a_wildcard_listener_of_a_pod_in_a_namespace_is_reached_from_outside_and
 }
 
 #[tokio::test]
-async fn a_loopback_listener_of_a_pod_in_a_namespace_stays_inside() {
-    let net = pod_in_namespace();
+async fn a_loopback_listener_is_reached_in_a_namespace_of_the_pods_own_and_by_its_loopback_alone() {
+    let net = pod_in_namespace(Mirrors::All);
     let one = net.container("one");
-    let listener = listen(&one, "127.0.0.1:0");
-    let port = listener.local_address().unwrap().port();
-    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    let local = SocketAddr::new("127.0.0.2".parse().unwrap(), free_port());
+    let listener = listen(&one, &local.to_string());
+    let mut client = TcpStream::connect(local).await.unwrap();
+    let server = listener.accepted().await.unwrap();
+    assert_eq!(server.local_address(), Ok(local));
+    drop(server);
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    assert!(TcpStream::connect(("127.0.0.1", local.port())).await.is_err(), "another address");
+
+    let shared = pod_in_namespace(Mirrors::PodAddress).container("one");
+    let listener = listen(&shared, &format!("127.0.0.1:{}", free_port()));
+    assert!(TcpStream::connect(listener.local_address().unwrap()).await.is_err(), "the machine's loopback is not the pod's");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_closed_can_be_opened_again_at_once() {
+    let net = pod_in_namespace(Mirrors::All);
+    let one = net.container("one");
+    for address in ["0.0.0.0", "127.0.0.1"] {
+        let port = free_port();
+        for _ in 0..10 {
+            let listener = listen(&one, &format!("{address}:{port}"));
+            let (client, server) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accepted());
+            assert!(client.is_ok() && server.is_ok());
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_port_that_somebody_else_has_in_the_namespace_is_taken() {
-    let net = pod_in_namespace();
+    let net = pod_in_namespace(Mirrors::All);
     let one = net.container("one");
     let other = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let socket = one.tcp_socket(AddressFamily::Ipv4).unwrap();
@@ -287,7 +315,7 @@ async fn a_port_that_somebody_else_has_in_the_namespace_is_taken() {
 
 #[tokio::test]
 async fn a_udp_port_of_a_pod_in_a_namespace_is_reached_from_outside() {
-    let net = pod_in_namespace();
+    let net = pod_in_namespace(Mirrors::All);
     let one = net.container("one");
     let free = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap();
     let guest = bound_udp(&one, &free.to_string());
