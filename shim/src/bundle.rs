@@ -20,6 +20,8 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use wasmpod::{Error, Result};
 
+/// The kernel's own period of a CPU quota.
+const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
@@ -82,13 +84,45 @@ pub(crate) enum Network {
     Namespace(PathBuf),
 }
 
-/// The limits that are enforced.
+/// What is said of the limits that are enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resources {
     /// Memory, in bytes.
-    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) memory_limit_bytes: Limit,
     /// Thousandths of a processor.
-    pub(crate) cpu_limit_millicores: Option<u64>,
+    pub(crate) cpu_limit_millicores: Limit,
+}
+
+/// What is said of one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Nothing: what held before holds.
+    #[default]
+    Unnamed,
+    /// That there is none.
+    None,
+    /// That it is this.
+    At(u64),
+}
+
+impl Limit {
+    /// As the OCI specification has it: 0 says nothing, a negative number that there is no limit.
+    fn of(value: Option<i64>) -> Self {
+        match value.map(u64::try_from) {
+            None | Some(Ok(0)) => Self::Unnamed,
+            Some(Ok(value)) => Self::At(value),
+            Some(Err(_)) => Self::None,
+        }
+    }
+
+    /// What holds then, of what held before.
+    pub(crate) fn after(self, before: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Unnamed => before,
+            Self::None => None,
+            Self::At(value) => Some(value),
+        }
+    }
 }
 
 /// What is mounted.
@@ -214,15 +248,17 @@ impl Default for ProcessPlan {
 }
 
 impl Resources {
-    /// Limits that say "none" (0 or less) are none.
+    /// From the `resources` of a bundle, or those that `Update` brings.
     pub(crate) fn of(resources: &LinuxResources) -> Self {
-        let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
-        let memory = resources.memory().as_ref().and_then(|memory| memory.limit()).and_then(positive);
-        let cpu = resources.cpu().as_ref().and_then(|cpu| {
-            let quota = cpu.quota().and_then(positive)?;
-            let period = cpu.period().filter(|period| *period > 0).unwrap_or(100_000);
-            Some((quota.saturating_mul(1000) / period).max(1))
-        });
+        let memory = Limit::of(resources.memory().as_ref().and_then(|memory| memory.limit()));
+        let cpu = match resources.cpu().as_ref().map(|cpu| (Limit::of(cpu.quota()), cpu.period())) {
+            Some((Limit::At(quota), period)) => {
+                let period = period.filter(|period| *period > 0).unwrap_or(CPU_PERIOD_MICROSECONDS);
+                Limit::At((quota.saturating_mul(1000) / period).max(1))
+            }
+            Some((unlimited, _)) => unlimited,
+            None => Limit::Unnamed,
+        };
         Self { memory_limit_bytes: memory, cpu_limit_millicores: cpu }
     }
 }
@@ -298,7 +334,7 @@ mod tests {
         assert_eq!((plan.name.as_str(), plan.image.as_deref()), ("web", Some("registry.example/web:1")));
         assert_eq!((plan.process.args.join(" ").as_str(), plan.process.cwd.as_str()), ("/app.wasm --port 80", "/data"));
         assert_eq!(plan.process.env[1], ("GREETING".to_owned(), "a=b".to_owned()));
-        let limits = Resources { memory_limit_bytes: Some(64 << 20), cpu_limit_millicores: Some(250) };
+        let limits = Resources { memory_limit_bytes: Limit::At(64 << 20), cpu_limit_millicores: Limit::At(250) };
         assert_eq!((plan.resources, plan.root_read_only), (limits, true));
         assert_eq!(plan.network, Network::Namespace("/proc/77/ns/net".into()));
     }
@@ -327,7 +363,16 @@ mod tests {
         let plan = plan(r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"linux":{"namespaces":[{"type":"network"}]}}"#);
         assert_eq!((plan.role, plan.network), (Role::Alone, Network::Isolated));
         let plan = self::plan(r#"{"ociVersion":"1.0.2","linux":{"resources":{"cpu":{"quota":-1},"memory":{"limit":0}}}}"#);
-        assert_eq!((plan.network, plan.resources), (Network::Host, Resources::default()));
+        let none = Resources { memory_limit_bytes: Limit::Unnamed, cpu_limit_millicores: Limit::None };
+        assert_eq!((plan.network, plan.resources), (Network::Host, none));
+    }
+
+    #[test]
+    fn a_limit_that_is_not_named_stays_and_one_below_zero_goes() {
+        assert_eq!(Limit::of(None).after(Some(7)), Some(7));
+        assert_eq!(Limit::of(Some(0)).after(Some(7)), Some(7));
+        assert_eq!(Limit::of(Some(-1)).after(Some(7)), None);
+        assert_eq!(Limit::of(Some(9)).after(Some(7)), Some(9));
     }
 
     #[test]

@@ -305,10 +305,13 @@ impl Process {
         Ok(())
     }
 
-    /// Sets other limits.
+    /// Sets other limits. What was not started yet starts with them.
     pub(crate) fn set_limits(&self, limits: ContainerLimits) {
-        if let Some(running) = &self.inner().running {
-            running.container().set_limits(limits);
+        let inner = self.inner();
+        match (&inner.running, &inner.body) {
+            (Some(running), _) => running.container().set_limits(limits),
+            (None, Some(Body::Member(member, _))) => member.set_limits(limits),
+            (None, _) => {}
         }
     }
 

@@ -72,7 +72,7 @@ impl Task {
         std::fs::create_dir_all(&state_dir)
             .map_err(|error| Error::io("cannot make a directory for the container", error).at(state_dir.display().to_string()))?;
         let (streams, controls) = stdio::open(&paths)?;
-        let limits = limits(plan.resources);
+        let limits = changed(ContainerLimits::default(), plan.resources);
         let member = Member::new(MemberConfig {
             name: plan.name.clone(),
             program,
@@ -159,9 +159,7 @@ impl Task {
     /// Sets the limits that `resources` names; the others stay.
     pub(crate) fn update(&self, resources: Resources) {
         let mut held = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = limits(resources);
-        held.memory_bytes = new.memory_bytes.or(held.memory_bytes);
-        held.cpu_millicores = new.cpu_millicores.or(held.cpu_millicores);
+        *held = changed(*held, resources);
         self.init.set_limits(*held);
     }
 
@@ -183,8 +181,11 @@ impl Task {
     }
 }
 
-fn limits(resources: Resources) -> ContainerLimits {
-    ContainerLimits { memory_bytes: resources.memory_limit_bytes, cpu_millicores: resources.cpu_limit_millicores }
+fn changed(held: ContainerLimits, resources: Resources) -> ContainerLimits {
+    ContainerLimits {
+        memory_bytes: resources.memory_limit_bytes.after(held.memory_bytes),
+        cpu_millicores: resources.cpu_limit_millicores.after(held.cpu_millicores),
+    }
 }
 
 fn working_dir(process: &ProcessPlan) -> Option<String> {

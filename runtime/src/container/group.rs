@@ -109,7 +109,7 @@ impl ControlGroup {
     }
 
     /// Sets other limits, which hold from now on.
-    pub(super) fn set_limits(&self, limits: ContainerLimits) {
+    pub(crate) fn set_limits(&self, limits: ContainerLimits) {
         self.memory.set_limit(limits.memory_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT));
         self.settings.send_modify(|settings| settings.cpu = limits.cpu_millicores.map(CpuRate::of_millicores));
     }

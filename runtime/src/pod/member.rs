@@ -136,6 +136,11 @@ impl Member {
         })
     }
 
+    /// Sets other limits than it was made with.
+    pub fn set_limits(&self, limits: ContainerLimits) {
+        self.shared.group.set_limits(limits);
+    }
+
     /// Starts it. `report` is called on the guest threads and must not block.
     pub fn start(self, engine: &Engine, report: impl FnMut(ContainerEvent) + Send + 'static) -> RunningMember {
         RunningMember { container: Container::start(engine, self.config, report), shared: self.shared }
