@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
 use wasmpod::net::PodNet;
 use wasmpod::{Error, ErrorKind, Result};
@@ -29,11 +29,13 @@ pub(crate) struct Pod {
     containerd: String,
     /// The network, or why there is none: the server lives on to say so.
     network: Result<PodNet>,
-    /// Made for the first container; a sandbox needs none.
+    /// Made for the first container; a sandbox needs none to start.
     engine: OnceCell<Engine>,
     tasks: Mutex<BTreeMap<String, Arc<Task>>>,
     events: Events,
     resolver_is_the_pods: AtomicBool,
+    /// Whether this process is where the kernel counts and limits the pod.
+    joined: watch::Receiver<bool>,
     finished: Notify,
 }
 
@@ -49,7 +51,13 @@ pub(crate) struct NewTask<'a> {
 
 impl Pod {
     /// A pod without tasks.
-    pub(crate) fn new(namespace: String, containerd: String, network: Result<PodNet>, events: Events) -> Arc<Self> {
+    pub(crate) fn new(
+        namespace: String,
+        containerd: String,
+        network: Result<PodNet>,
+        events: Events,
+        joined: watch::Receiver<bool>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             namespace,
             containerd,
@@ -58,6 +66,7 @@ impl Pod {
             tasks: Mutex::default(),
             events,
             resolver_is_the_pods: AtomicBool::new(false),
+            joined,
             finished: Notify::new(),
         })
     }
@@ -118,7 +127,15 @@ impl Pod {
     pub(crate) async fn start(self: &Arc<Self>, id: &str, exec: &str) -> Result<()> {
         let task = self.task(id)?;
         let process = task.process(exec)?;
+        if !task.is_sandbox() {
+            // An error says that nobody joins any more.
+            drop(self.joined.clone().wait_for(|joined| *joined).await);
+        }
         process.start(self.engine.get()).await?;
+        if task.is_sandbox() {
+            // Its containers are next.
+            self.get_ready();
+        }
         self.events.started(id, exec, Self::pid());
         let (pod, exec) = (Arc::clone(self), exec.to_owned());
         tokio::spawn(async move {
@@ -246,16 +263,19 @@ impl Pod {
         self.finished.notified().await;
     }
 
+    /// Makes, aside, what the first container will need: while containerd is busy with something else.
+    pub(crate) fn get_ready(self: &Arc<Self>) {
+        let pod = Arc::clone(self);
+        // Whoever needs it is told what is wrong with it.
+        tokio::spawn(async move { pod.engine().await.map(drop) });
+    }
+
+    /// The engine, made once.
     async fn engine(&self) -> Result<&Engine> {
         let make = || async {
-            Engine::new(EngineConfig {
-                mode: EngineMode::Shim,
-                cache_dir: environment::cache_dir(),
-                compiler: Compiler::beside(&environment::program()?),
-                compile_limits: CompileLimits::STANDARD,
-                on_compile: None,
-                guest_threads: None,
-            })
+            // On a thread without the privileges of this one: those of the guests descend from it.
+            let made = tokio::task::spawn_blocking(make_engine).await;
+            made.map_err(|error| Error::internal("making the engine ended in a panic").because(error))?
         };
         self.engine.get_or_try_init(make).await
     }
@@ -263,6 +283,20 @@ impl Pod {
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Task>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn make_engine() -> Result<Engine> {
+    let engine = Engine::new(EngineConfig {
+        mode: EngineMode::Shim,
+        cache_dir: environment::cache_dir(),
+        compiler: Compiler::beside(&environment::program()?),
+        compile_limits: CompileLimits::STANDARD,
+        on_compile: None,
+        guest_threads: None,
+    })?;
+    // Starts the guests' threads.
+    drop(engine.guest_runtime());
+    Ok(engine)
 }
 
 /// An error that was met once and is told each time.

@@ -1,7 +1,8 @@
 //! The server of a pod: what `start` leaves behind.
 //!
 //! ```text
-//!   alone in its session ─▶ log ─▶ namespaces, control group, privileges ─▶ threads ─▶ requests ─▶ Shutdown ─▶ clean up
+//!   alone in its session ─▶ log ─▶ namespaces, privileges ─▶ threads ─▶ requests ─▶ Shutdown ─▶ clean up
+//!                                                               └─▶ control group, engine: aside, before a guest runs
 //! ```
 
 use crate::arguments::Arguments;
@@ -9,7 +10,8 @@ use crate::bundle::{Network, Plan};
 use crate::events::Events;
 use crate::limits::SHUTDOWN_TIME_MAX;
 use crate::pod::Pod;
-use crate::{cgroup, environment, log, network, service, surroundings};
+use crate::task::runs_something;
+use crate::{cgroup, environment, log, network, privileges, service, surroundings};
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use rustix::fs::{Mode, OFlags};
@@ -17,6 +19,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use wasmpod::{Error, Result};
 
 /// Serves the pod until its last task is deleted and containerd says that it is over.
@@ -36,7 +39,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     log::start(&bundle, arguments.debug);
     let plan = Plan::read(&bundle, &arguments.id);
     let entered = plan.and_then(|plan| surroundings::enter(&plan).map(|()| plan));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Requests are served on this thread, the only one that mounts. All others descend from the ones that the runtime starts.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(privileges::drop_mounting).build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
     let group = entered.as_ref().ok().and_then(|plan| plan.cgroup.clone());
     let served = runtime.block_on(serve(arguments, listener, entered));
@@ -66,6 +70,8 @@ fn take_listener() -> Result<UnixListener> {
 async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Plan>) -> Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)
         .map_err(|error| Error::io("cannot listen on the socket that `start` made", error))?;
+    let joined = join_cgroup(entered.as_ref().ok().and_then(|plan| plan.cgroup.clone()));
+    let runs_at_once = entered.as_ref().is_ok_and(runs_something);
     let network = entered.and_then(|plan| {
         tracing::debug!(isolated = plan.network == Network::Isolated, "serving");
         network::open(&plan, Handle::current())
@@ -74,10 +80,13 @@ async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Pl
         tracing::error!(error = error.chain(), "the pod cannot run");
     }
     let events = Events::start(environment::events_address(), &arguments.namespace);
-    let pod = Pod::new(arguments.namespace.clone(), arguments.address.clone(), network, events.clone());
+    let pod = Pod::new(arguments.namespace.clone(), arguments.address.clone(), network, events.clone(), joined);
     let mut server = Server::new().add_listener(Listener::from(listener)).register_service(service::services(&pod));
     let failed = |error: containerd_shim_protos::ttrpc::Error| Error::internal("cannot serve").because(error);
     server.start().await.map_err(failed)?;
+    if runs_at_once {
+        pod.get_ready();
+    }
     pod.finished().await;
     // The answer to the request that ended it, and the last events, are on their way.
     let over = async {
@@ -86,4 +95,20 @@ async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Pl
     };
     drop(tokio::time::timeout(SHUTDOWN_TIME_MAX, over).await);
     Ok(())
+}
+
+/// Joins the pod's control group, aside; tells when that is done. The kernel moves a process only after all processors have passed
+/// through it, which takes milliseconds, and nothing but guests needs to be inside.
+fn join_cgroup(path: Option<String>) -> watch::Receiver<bool> {
+    let done = watch::Sender::new(path.is_none());
+    let joined = done.subscribe();
+    if let Some(path) = path {
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = cgroup::join(&path) {
+                tracing::warn!(error = error.chain(), "the pod is not in its control group");
+            }
+            done.send_replace(true);
+        });
+    }
+    joined
 }

@@ -69,6 +69,8 @@ fn leave_server(arguments: &Arguments, socket: &Path, bundle: &Path) -> Result<(
     }
     // Standard input is the way to hand a descriptor over.
     server.arg("serve").stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null());
+    // containerd's own, which would have the linker look for libraries in its directories and in the bundle first.
+    server.env_remove("LD_LIBRARY_PATH");
     let started = server.current_dir("/").process_group(0).spawn();
     started.map(drop).map_err(|error| {
         let _ = std::fs::remove_file(socket);

@@ -1,10 +1,10 @@
-//! Where the server stands: a mount namespace of its own, the pod's network namespace, the pod's control group, few privileges.
+//! Where the server stands: a mount namespace of its own, the pod's network namespace, few privileges.
 //!
 //! All of it is entered before there is a second thread, so every thread of the server, those of guests included, is inside. What
 //! is mounted from then on is seen by the server alone and vanishes with it, even when it is killed.
 
 use crate::bundle::{Network, Plan};
-use crate::{cgroup, privileges};
+use crate::privileges;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -18,8 +18,7 @@ const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 /// Enters the surroundings of the pod that `plan` founds.
 ///
 /// # Errors
-/// A namespace cannot be entered: the pod must not run where it does not belong. A control group that cannot be joined is only
-/// logged.
+/// A namespace cannot be entered: the pod must not run where it does not belong.
 pub(crate) fn enter(plan: &Plan) -> Result<()> {
     own_mounts()?;
     if let Network::Namespace(path) = &plan.network {
@@ -30,11 +29,6 @@ pub(crate) fn enter(plan: &Plan) -> Result<()> {
         rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(at)?;
     }
     use_resolver_files(plan);
-    if let Some(path) = &plan.cgroup
-        && let Err(error) = cgroup::join(path)
-    {
-        tracing::warn!(error = error.chain(), "the pod is not in its control group");
-    }
     privileges::drop_unneeded()
 }
 

@@ -135,6 +135,11 @@ impl Task {
         Ok(())
     }
 
+    /// Whether this is the sandbox of a pod, which runs nothing.
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.files.is_none()
+    }
+
     /// The process `exec`, or the container's own when that is empty.
     ///
     /// # Errors

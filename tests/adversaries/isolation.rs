@@ -7,6 +7,8 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn caller() -> Folder {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/caller/caller.wasm");
@@ -170,6 +172,27 @@ fn b6_a_running_program_holds_only_what_it_needs() {
         let is_ours = target.starts_with(&own) || target.starts_with(&cache) || target.contains("/wasmpod-") || target.is_empty();
         assert!(expected || is_ours || target.ends_with("/pagemap"), "an unexpected descriptor: {target}");
     }
+}
+
+#[test]
+fn b6_the_compiler_gives_up_every_privilege_before_it_reads() {
+    let key = wasmpod::engine::config::compatibility_key();
+    let mut compiler = Command::new(env!("CARGO_BIN_EXE_wasmpod-compile"));
+    let mut child =
+        compiler.args(["--key", &key]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It waits for its module, so it stays in the state in which it reads one.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let none = ["CapInh", "CapPrm", "CapEff"].map(|set| format!("{set}:\t0000000000000000\n")).concat();
+    let holds_nothing = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        status.contains(&none) && status.contains("NoNewPrivs:\t1")
+    };
+    while !holds_nothing() {
+        assert!(Instant::now() < deadline, "the compiler keeps a privilege");
+        std::thread::yield_now();
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 #[test]

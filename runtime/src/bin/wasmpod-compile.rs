@@ -4,6 +4,7 @@
 //! to exhaust the compiler exhausts this process alone.
 
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use wasmpod::engine::compile::{self, exit};
@@ -65,7 +66,7 @@ fn arguments() -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-/// Lowers priority and limits before anything is read.
+/// Lowers priority, limits and privileges before anything is read.
 fn limit(arguments: &Arguments) -> std::io::Result<()> {
     rustix::process::nice(NICENESS)?;
     // If the machine runs out of memory, let it be this process that the kernel ends. Not every system has the file.
@@ -80,5 +81,9 @@ fn limit(arguments: &Arguments) -> std::io::Result<()> {
     if let Some(seconds) = arguments.cpu_seconds_max {
         set(Resource::Cpu, seconds, seconds.saturating_add(CPU_SECONDS_SPARE))?;
     }
-    Ok(())
+    // Even where root starts it: it needs no privilege, and what it reads may be hostile.
+    rustix::thread::set_no_new_privs(true)?;
+    let nothing = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
