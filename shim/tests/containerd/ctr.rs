@@ -5,7 +5,7 @@ use crate::harness::{Containerd, can_run, eventually, repository};
 use crate::image::Image;
 
 /// Copies standard input to standard output.
-const CAT: &str = r#"(module
+pub(crate) const CAT: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
@@ -122,7 +122,7 @@ fn signals_end_a_task_with_their_status() {
         containerd.ctr(&["task", "kill", "-s", signal, id]).ok();
         eventually("the task stops", || containerd.status(id).as_deref() == Some("STOPPED"));
         let again = containerd.ctr(&["task", "kill", "-s", signal, id]);
-        assert!(again.code != 0 && again.stderr.contains("not found"), "{again:?}");
+        assert!(again.code != 0 && again.stderr.contains("the process has ended"), "{again:?}");
         let deleted = containerd.ctr(&["task", "delete", id]);
         assert!(deleted.code == code || deleted.stderr.contains(&format!("non-zero exit code {code}")), "{id}: {deleted:?}");
         containerd.ctr(&["container", "rm", id]).ok();

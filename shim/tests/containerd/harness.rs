@@ -1,6 +1,7 @@
-//! A containerd of one's own.
+//! A containerd of one's own: the machine's, or the one in the directory that `WASMPOD_TEST_CONTAINERD_DIR` names.
 
 use crate::image::Image;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,14 @@ use std::time::{Duration, Instant};
 pub(crate) const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-wasmpod-v1");
 pub(crate) const RUNTIME: &str = "io.containerd.wasmpod.v1";
 
+/// One of containerd's programs.
+pub(crate) fn program(name: &str) -> PathBuf {
+    std::env::var_os("WASMPOD_TEST_CONTAINERD_DIR").map(PathBuf::from).unwrap_or_default().join(name)
+}
+
 /// Whether the tests can run here; says why not.
 pub(crate) fn can_run() -> bool {
-    let has = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let has = |name: &str| Command::new(program(name)).arg("--version").output().is_ok_and(|output| output.status.success());
     let able = rustix::process::geteuid().is_root() && has("containerd") && has("ctr");
     if !able {
         assert!(std::env::var_os("WASMPOD_TEST_CONTAINERD").is_none(), "containerd and root are needed, and missing");
@@ -57,14 +63,26 @@ impl Said {
 }
 
 /// The compiler lies beside the shim; cargo builds it for the tests of its own package only.
-fn build_compiler() {
+pub(crate) fn build_compiler() {
     static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        if !Path::new(SHIM).with_file_name("wasmpod-compile").exists() {
-            let built = Command::new(env!("CARGO")).args(["build", "-p", "wasmpod", "--bin", "wasmpod-compile"]).status();
-            assert!(built.unwrap().success());
-        }
-    });
+    BUILT.call_once(|| drop(build("wasmpod-compile", &["--workspace", "--bin", "wasmpod-compile"])));
+}
+
+/// Builds a program with the shim's profile, unless it is there already; `path` is where it ends up, seen from the shim.
+pub(crate) fn build(path: &str, target: &[&str]) -> PathBuf {
+    let dir = Path::new(SHIM).parent().unwrap();
+    let path = dir.join(path);
+    if !path.exists() {
+        let profile: &[&str] = if dir.ends_with("release") { &["--release"] } else { &[] };
+        let built = Command::new(env!("CARGO")).arg("build").args(profile).args(target).status();
+        assert!(built.unwrap().success() && path.exists());
+    }
+    path
+}
+
+/// The cache of compiled programs that all tests share.
+pub(crate) fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
 /// A running containerd, stopped and removed with all that it runs when dropped.
@@ -81,7 +99,7 @@ impl Containerd {
     pub(crate) fn start() -> Self {
         build_compiler();
         let programs = Path::new(SHIM).parent().unwrap().to_owned();
-        Self::start_with(programs, Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"), "")
+        Self::start_with(programs, cache(), "")
     }
 
     pub(crate) fn start_with(programs: PathBuf, cache: PathBuf, cri: &str) -> Self {
@@ -110,9 +128,9 @@ impl Containerd {
         self.daemon.id()
     }
 
-    /// Stops the daemon without a word to what it runs, and starts it again.
-    pub(crate) fn restart(&mut self) {
-        self.daemon.kill().unwrap();
+    /// Ends the daemon by a signal, without a word to what it runs, and starts it again.
+    pub(crate) fn restart(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.daemon), signal).unwrap();
         self.daemon.wait().unwrap();
         self.daemon = spawn(self.dir.path(), &self.programs, &self.cache);
         self.wait_until_ready();
@@ -123,7 +141,7 @@ impl Containerd {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("ctr");
+        let mut command = Command::new(program("ctr"));
         command.arg("-a").arg(self.socket()).args(args);
         command
     }
@@ -206,15 +224,29 @@ impl Containerd {
         pids.filter(is_ours).collect()
     }
 
-    /// What must be the same before and after: open pipes, sockets and files of the daemon, servers, mounts, sockets of servers.
-    pub(crate) fn holdings(&self) -> [usize; 5] {
+    /// What must be the same before and after: pipes, sockets and all descriptors of the daemon, servers, mounts, processes that nobody
+    /// has waited for, what the daemon keeps of tasks.
+    pub(crate) fn holdings(&self) -> [usize; 7] {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
         let targets: Vec<String> = fds.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
         let count = |kind: &str| targets.iter().filter(|target| target.contains(kind)).count();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let dir = self.dir.path().display().to_string();
         let mounts = mounts.lines().filter(|line| line.contains(&dir)).count();
-        [count("pipe:") + count("fifo"), count("socket:"), targets.len(), self.shims().len(), mounts]
+        let tasks = std::fs::read_dir(self.dir.path().join("state/io.containerd.runtime.v2.task/default"));
+        let tasks = tasks.map_or(0, |entries| entries.flatten().count());
+        let pipes = count("pipe:") + count("fifo");
+        [pipes, count("socket:"), targets.len(), self.shims().len(), mounts, self.zombies(), tasks]
+    }
+}
+
+impl Containerd {
+    /// Children of the daemon that have ended and that it has not waited for.
+    fn zombies(&self) -> usize {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let stats = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        let parent = format!(" Z {} ", self.pid());
+        stats.filter(|stat| stat.contains(&parent)).count()
     }
 }
 
@@ -226,8 +258,8 @@ impl Drop for Containerd {
             eprintln!("the end of containerd's log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         for pid in self.shims() {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
             }
         }
         let _ = self.daemon.kill();
@@ -244,7 +276,7 @@ impl Drop for Containerd {
 fn spawn(dir: &Path, programs: &Path, cache: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    Command::new("containerd")
+    Command::new(program("containerd"))
         .arg("-c")
         .arg(dir.join("config.toml"))
         .env("PATH", path)

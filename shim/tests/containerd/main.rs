@@ -19,6 +19,8 @@ mod ctr;
 mod events;
 mod harness;
 mod image;
+mod kubelet;
 mod kubernetes;
 mod protocol;
+mod requests;
 mod robustness;

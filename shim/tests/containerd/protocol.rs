@@ -1,6 +1,6 @@
 //! What containerd reads from the program's output: nothing but the answer, in every case.
 
-use crate::harness::{SHIM, can_run};
+use crate::harness::{self, SHIM, can_run};
 use containerd_shim_protos::api::{DeleteResponse, ShutdownRequest};
 use containerd_shim_protos::bootstrap_api::BootstrapParams;
 use containerd_shim_protos::protobuf::Message as _;
@@ -15,16 +15,18 @@ const ALONE: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"linux":{"
 const MEMBER: &str = r#"{"ociVersion":"1.0.2","annotations":{"io.kubernetes.cri.container-type":"container",
     "io.kubernetes.cri.sandbox-id":"nobody"}}"#;
 
-fn run(bundle: &Path, id: &str, verb: &str, input: &[u8]) -> Output {
+/// Calls the shim as containerd does.
+pub(crate) fn run(bundle: &Path, id: &str, verb: &str, input: &[u8]) -> Output {
     let mut shim = Command::new(SHIM);
     shim.args(["-namespace", "test", "-address"]).arg(bundle.join("containerd.sock")).args(["-id", id, verb]);
-    shim.env_remove("TTRPC_ADDRESS").current_dir(bundle);
+    shim.env_remove("TTRPC_ADDRESS").env("WASMPOD_CACHE_DIR", harness::cache()).current_dir(bundle);
     let mut child = shim.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
 
-fn bundle(config: &str) -> tempfile::TempDir {
+/// A bundle that has nothing but its configuration.
+pub(crate) fn bundle(config: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config).unwrap();
     dir
