@@ -1,6 +1,6 @@
 //! `wasmpod bench`: what it prints and writes, with as few runs as show it.
 
-use crate::harness::{Finished, Folder, Program, example, finish, interrupt, wait_for};
+use crate::harness::{Finished, Folder, Program, example, finish, free_port, interrupt, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -72,11 +72,17 @@ fn the_first_run_of_all_compiles() {
 
 #[test]
 fn a_server_is_measured_until_its_first_byte() {
-    let folder = Folder::new().with("front.wasm", std::fs::read(example("http").join("front.wasm")).unwrap());
-    let report = measured(&folder, "--runs 1 --warm-up 0 front.wasm");
-    let ready = &report["groups"][0];
-    assert_eq!(ready["mode"], "ready", "it never ends");
-    assert!(values(ready, "firstByte")[0] > 0.0 && values(ready, "ready")[0] > 0.0);
+    let front = std::fs::read(example("http").join("front.wasm")).unwrap();
+    let port = format!("{{containerPort: 8080, hostPort: {}}}", free_port());
+    let containers = format!("[{{name: front, image: 'file:./front.wasm', ports: [{port}]}}]");
+    let pod = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: front}}, spec: {{containers: {containers}}}}}");
+    let folder = Folder::new().with("front.wasm", front).with("pod.yaml", pod);
+    // The port of the machine is free for each of the runs, though the pod was looked at before.
+    let report = measured(&folder, "--runs 2 --warm-up 0 front.wasm pod.yaml");
+    for ready in report["groups"].as_array().unwrap() {
+        assert_eq!(ready["mode"], "ready", "it never ends");
+        assert!(values(ready, "firstByte")[0] > 0.0 && values(ready, "ready")[0] > 0.0);
+    }
 }
 
 #[test]
@@ -97,18 +103,19 @@ fn the_program_that_is_built_in_stands_in_for_a_target() {
 fn others_take_their_turns_and_are_compared() {
     let folder = Folder::new().with("hello.wat", HELLO);
     let line = ["bench", "--mode", "process", "--runs", "3", "--warm-up", "0", "--output", "json", "hello.wat"];
-    let against = ["--against", "/bin/echo hello", "--against", "/bin/echo {}", "--against", "runc"];
+    let against = ["--against", "/bin/false", "--against", "/bin/echo hello", "--against", "/bin/echo {}", "--against", "runc"];
     let finished = finish(Program::spawn(&mut folder.wasmpod(&[&line[..], &against[..]].concat())));
     assert_eq!(finished.status, 0, "{}", finished.stderr);
     let report: Value = serde_json::from_str(&finished.stdout).unwrap();
     let group = &report["groups"][0];
     let names: Vec<&str> = group["contenders"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["wasmpod", "echo", "echo 2"]);
+    assert_eq!(names, ["wasmpod", "echo", "echo 3"]);
     let ratios = group["ratios"].as_array().unwrap();
     assert!(ratios.iter().any(|ratio| ratio["contender"] == "echo" && ratio["measure"] == "end"), "{ratios:?}");
     let notes = group["notes"].to_string();
+    assert!(notes.contains("false was left out: a run failed with exit status 1"), "{notes}");
     assert!(notes.contains("runc was skipped: it is not installed"), "PATH is empty: {notes}");
-    assert!(notes.contains("echo 2 prints 10 bytes and wasmpod 6: they do not do the same work"), "{notes}");
+    assert!(notes.contains("echo 3 prints 10 bytes and wasmpod 6: they do not do the same work"), "{notes}");
     assert!(!notes.contains("echo prints"), "{notes}");
 }
 

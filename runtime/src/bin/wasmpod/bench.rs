@@ -40,7 +40,6 @@ use result::{Group, Report};
 use std::path::Path;
 use std::process::ExitCode;
 use subject::{Subject, subjects};
-use tokio::runtime::Runtime;
 use wasmpod::{Error, Result};
 
 /// What the shell sees after Ctrl-C: 128 + SIGINT.
@@ -51,12 +50,10 @@ pub(crate) fn run(args: &BenchArgs, root: Option<&Path>) -> Result<ExitCode> {
     let failed = |error| Error::io("cannot make a directory for the runs", error);
     let dir = tempfile::Builder::new().prefix("wasmpod-bench-").tempdir().map_err(failed)?;
     let subjects = subjects(args, root, &dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
     let interrupt = Interrupt::listen()?;
     if args.fill {
         let [subject] = &subjects[..] else { return Err(Error::invalid("one target at a time fills a process")) };
-        image_store::print(&runtime.block_on(mode::density::fill(subject, args.pods, &interrupt))?)?;
+        image_store::print(&image_store::block_on(mode::density::fill(subject, args.pods, &interrupt))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = Plan { args, interrupt, recorder: Recorder::install(), dir: dir.path() };
@@ -65,9 +62,8 @@ pub(crate) fn run(args: &BenchArgs, root: Option<&Path>) -> Result<ExitCode> {
     }
     let mut report =
         Report { started_at: jiff::Timestamp::now().to_string(), machine: Machine::look(), groups: Vec::new(), interrupted: false };
-    let outcome = subjects.iter().try_for_each(|subject| measure(&plan, subject, &runtime, &mut report.groups));
+    let outcome = subjects.iter().try_for_each(|subject| measure(&plan, subject, &mut report.groups));
     report.interrupted = plan.interrupt.is_asked();
-    runtime.shutdown_background();
     let is_empty = report.groups.iter().all(Group::is_empty);
     if !(is_empty && outcome.is_err()) {
         show(args, &report)?;
@@ -77,11 +73,12 @@ pub(crate) fn run(args: &BenchArgs, root: Option<&Path>) -> Result<ExitCode> {
 }
 
 /// One target, in one mode after the other.
-fn measure(plan: &Plan<'_>, subject: &Subject, runtime: &Runtime, groups: &mut Vec<Group>) -> Result<()> {
+fn measure(plan: &Plan<'_>, subject: &Subject, groups: &mut Vec<Group>) -> Result<()> {
     if plan.interrupt.is_asked() {
         return Ok(());
     }
-    let traits = runtime.block_on(async {
+    // Each in an event loop of its own: with it go the ports of the machine that its pods had taken.
+    let traits = image_store::block_on(async {
         tokio::select! {
             biased;
             () = plan.interrupt.asked() => Ok(None),
@@ -97,7 +94,7 @@ fn measure(plan: &Plan<'_>, subject: &Subject, runtime: &Runtime, groups: &mut V
         }
         groups.push(match mode {
             Mode::Process | Mode::First => mode::cold::measure(plan, subject, &traits, *mode)?,
-            Mode::Warm => runtime.block_on(mode::warm::measure(plan, subject, &traits))?,
+            Mode::Warm => image_store::block_on(mode::warm::measure(plan, subject, &traits))?,
             Mode::Ready => mode::ready::measure(plan, subject, &traits)?,
             Mode::Throughput => mode::throughput::measure(plan, subject, &traits)?,
             Mode::Density => mode::density::measure(plan, subject, &traits)?,

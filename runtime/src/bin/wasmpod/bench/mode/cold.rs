@@ -18,6 +18,7 @@ use wasmpod::{Error, Result};
 pub(crate) fn measure(plan: &Plan<'_>, subject: &Subject, traits: &Traits, mode: Mode) -> Result<Group> {
     Plan::must_end(subject, traits, if mode == Mode::First { "first" } else { "process" })?;
     let (mut group, others) = plan.enter(subject, traits, mode)?;
+    let others = those_that_work(plan, &mut group, others);
     let runner = Runner { plan, subject, others: &others, mode };
     for number in 0..plan.warm_up(mode) {
         for at in 0..=others.len() {
@@ -64,6 +65,19 @@ pub(crate) fn measure(plan: &Plan<'_>, subject: &Subject, traits: &Traits, mode:
     note_other_work(&mut group, &printed);
     group.series = outputs.into_iter().chain(ends).collect();
     Ok(group)
+}
+
+/// Runs each contender once: one that cannot run here is left out with what it says, and does not keep the others from being measured.
+fn those_that_work(plan: &Plan<'_>, group: &mut Group, others: Vec<Contender>) -> Vec<Contender> {
+    let works = |contender: &Contender| match process::run(contender.command(u32::MAX, None), &plan.interrupt) {
+        Ok(_) => true,
+        Err(error) => {
+            group.contenders.retain(|other| other.name != contender.name);
+            group.notes.push(format!("{} was left out: {}", contender.name, error.chain()));
+            false
+        }
+    };
+    others.into_iter().filter(works).collect()
 }
 
 struct Runner<'a> {
