@@ -64,7 +64,7 @@ fn a_job_runs_as_many_pods_as_it_needs() {
     let objects = objects(&finished);
     assert_eq!(names(&objects, "Pod").len(), 5);
     let status = &objects[0]["status"];
-    assert_eq!((&status["succeeded"], &status["conditions"][0]["type"]), (&5.into(), &"Complete".into()), "{status:#}");
+    assert_eq!((&status["succeeded"], &status["conditions"][1]["type"]), (&5.into(), &"Complete".into()), "{status:#}");
 }
 
 #[test]
@@ -77,6 +77,21 @@ fn a_job_that_fails_too_often_fails_with_the_status_of_its_pod() {
     let objects = objects(&finished);
     assert_eq!((names(&objects, "Pod").len(), &objects[0]["status"]["failed"]), (3, &3.into()));
     assert_eq!(objects[0]["status"]["conditions"][0]["reason"], "BackoffLimitExceeded");
+}
+
+#[test]
+fn a_rule_fails_the_whole_job_at_the_first_failure_of_its_kind() {
+    let spec = "completions: 4\nbackoffLimit: 6\npodFailurePolicy:\n  rules:\n  - {action: FailJob, onExitCodes: {containerName: main, \
+                operator: In, values: [42]}}";
+    let folder = Folder::new().with("job.yaml", workload("Job", "picky", "bug.wat", spec, "")).with("bug.wat", guests::exits(42));
+    let finished = folder.run(&["job.yaml", "-o", "json"]);
+    assert_eq!(finished.status, 42, "{finished:?}");
+    let objects = objects(&finished);
+    assert_eq!(names(&objects, "Pod").len(), 1);
+    let condition = &objects[0]["status"]["conditions"][1];
+    assert_eq!((&condition["type"], &condition["reason"]), (&"Failed".into(), &"PodFailurePolicy".into()), "{condition:#}");
+    let message = condition["message"].as_str().unwrap();
+    assert!(message.ends_with("failed with exit code 42 matching FailJob rule at index 0"), "{message}");
 }
 
 #[test]

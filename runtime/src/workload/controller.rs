@@ -12,7 +12,7 @@ mod keep;
 #[cfg(test)]
 mod tests;
 
-use super::spec::{ControllerSpec, Replica, WorkloadSpec};
+use super::spec::{ControllerSpec, PodEnd, Replica, WorkloadSpec};
 use crate::limits::{JOB_BACKOFF_INITIAL, JOB_BACKOFF_MAX};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,10 +43,8 @@ pub enum Event {
     Ended {
         /// Which.
         serial: Serial,
-        /// Whether it succeeded.
-        succeeded: bool,
-        /// Its status for the command line.
-        exit_code: i32,
+        /// How.
+        end: PodEnd,
     },
     /// The pod could not be made, and trying again would not help. Answers [`Action::Create`].
     NotMade {
@@ -96,7 +94,7 @@ pub struct WorkloadOutcome {
     pub succeeded: bool,
     /// 0 when it succeeded; else the status of its first pod that failed, or 1.
     pub exit_code: i32,
-    /// Kubernetes' word for the failure of a Job: `BackoffLimitExceeded`, `DeadlineExceeded`.
+    /// Kubernetes' word for the end of a Job: `CompletionsReached`, `BackoffLimitExceeded`, `PodFailurePolicy`, …
     pub reason: Option<&'static str>,
     /// The message that goes with it.
     pub message: Option<String>,
@@ -135,10 +133,14 @@ pub struct JobProgress {
     pub ready: u32,
     /// Pods that succeeded.
     pub succeeded: u32,
-    /// Pods that failed.
+    /// Pods that failed, but for those whose failure does not count.
     pub failed: u32,
     /// The indexes that succeeded, of an Indexed Job.
     pub completed_indexes: Vec<u32>,
+    /// The indexes that failed, of a Job with `backoffLimitPerIndex`.
+    pub failed_indexes: Option<Vec<u32>>,
+    /// The types of the conditions that it has; they share reason and message of its outcome.
+    pub conditions: &'static [&'static str],
 }
 
 /// A pod that was asked for and is not over.
@@ -209,7 +211,12 @@ impl Controller {
     pub fn job_progress(&self) -> JobProgress {
         let count =
             |pick: fn(&Live) -> bool| u32::try_from(self.live.values().filter(|live| pick(live)).count()).unwrap_or(u32::MAX);
-        JobProgress { active: count(|_| true), ready: count(|live| live.ready), ..self.job.progress() }
+        match &self.spec.controller {
+            ControllerSpec::Job(job) => {
+                JobProgress { active: count(|_| true), ready: count(|live| live.ready), ..self.job.progress(job) }
+            }
+            _ => JobProgress::default(),
+        }
     }
 
     /// Takes in what happened at `now` (time since the run's start) and says what to do about it.
@@ -250,25 +257,30 @@ impl Controller {
                     live.restarts = restarts;
                 }
             }
-            Event::Ended { serial, succeeded, exit_code } => self.ended(serial, succeeded, exit_code),
+            Event::Ended { serial, end } => self.ended(serial, &end),
             Event::NotMade { serial, exit_code } => self.not_made(serial, exit_code),
             Event::Stop => self.stage = Stage::Stopping,
         }
     }
 
-    fn ended(&mut self, serial: Serial, succeeded: bool, exit_code: i32) {
+    fn ended(&mut self, serial: Serial, end: &PodEnd) {
         let Some(live) = self.live.remove(&serial) else { return };
         // What a pod says when it is stopped is not what it would have said.
         let counts = !live.deleted && self.stage == Stage::Active;
         match &self.spec.controller {
-            ControllerSpec::Job(_) if counts => {
-                self.job.ended(live.ordinal, succeeded, self.now, &self.policy);
-                self.note_failure(succeeded, exit_code);
+            ControllerSpec::Job(job) if counts => {
+                let name = format!("{}/{}", self.spec.namespace, self.spec.replica(live.ordinal, serial).name);
+                let pod = job::EndedPod { name: &name, index: live.ordinal, end };
+                if self.job.ended(job, &pod, self.now, &self.policy) {
+                    self.note_failure(end.exit_code);
+                }
             }
             ControllerSpec::Job(_) => {}
             ControllerSpec::Once => {
                 self.keep.give_up(live.ordinal);
-                self.note_failure(succeeded, exit_code);
+                if !end.succeeded {
+                    self.note_failure(end.exit_code);
+                }
             }
             ControllerSpec::Replicas { .. } | ControllerSpec::Ordered { .. } if counts => {
                 let ran_for = self.now.saturating_sub(live.since);
@@ -280,17 +292,15 @@ impl Controller {
 
     fn not_made(&mut self, serial: Serial, exit_code: i32) {
         let Some(live) = self.live.remove(&serial) else { return };
-        self.note_failure(false, exit_code);
+        self.note_failure(exit_code);
         match &self.spec.controller {
             ControllerSpec::Job(_) => self.job.cannot_go_on(),
             _ => self.keep.give_up(live.ordinal),
         }
     }
 
-    fn note_failure(&mut self, succeeded: bool, exit_code: i32) {
-        if !succeeded {
-            self.first_failure.get_or_insert(exit_code);
-        }
+    fn note_failure(&mut self, exit_code: i32) {
+        self.first_failure.get_or_insert(exit_code);
     }
 
     fn create(&mut self, ordinal: Option<u32>, actions: &mut Vec<Action>) {

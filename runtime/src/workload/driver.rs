@@ -8,11 +8,12 @@
 //! It performs what the controllers ask for and decides nothing itself.
 
 use super::controller::{Action, Controller, Event, JobProgress, ReplacePolicy, Serial, Step, WorkloadOutcome};
-use super::spec::{Replica, WorkloadSpec};
+use super::spec::{PodEnd, Replica, WorkloadSpec};
 use crate::limits::{ENDED_PODS_KEPT_MAX, WORKLOAD_EVENTS_MAX};
 use crate::net::ClusterMember;
 use crate::pod::Pod;
-use crate::pod::state::{ConditionKind, PodState};
+use crate::pod::spec::ContainerRole;
+use crate::pod::state::{ConditionKind, ContainerState, Outcome, PodState};
 use crate::{Error, Result};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1;
@@ -220,8 +221,8 @@ impl Driver {
         match word {
             Word::Made(id, pod, object) => drop(self.pods.insert(id, (pod, object))),
             Word::Event(id, event) => {
-                if let Event::Ended { succeeded, .. } = &event {
-                    self.bury(id, *succeeded);
+                if let Event::Ended { end, .. } = &event {
+                    self.bury(id, end.succeeded);
                 }
                 if matches!(event, Event::Ended { .. } | Event::NotMade { .. }) {
                     self.commands.remove(&id);
@@ -316,7 +317,7 @@ impl Keeper {
             made = self.maker.make(self.id.0, &self.replica) => Some(made),
         };
         let end = match made {
-            None => Event::Ended { serial, succeeded: false, exit_code: EXIT_TERMINATED },
+            None => Event::Ended { serial, end: failed(EXIT_TERMINATED) },
             Some(Err(error)) => {
                 let exit_code = self.maker.not_made(self.id.0, &self.replica, &error);
                 Event::NotMade { serial, exit_code }
@@ -363,10 +364,10 @@ impl Keeper {
         }
         drop(member);
         match pod.finished().await {
-            Ok(outcome) => Event::Ended { serial, succeeded: outcome.succeeded, exit_code: outcome.exit_code },
+            Ok(outcome) => Event::Ended { serial, end: end(&pod.state(), &outcome) },
             Err(error) => {
                 tracing::error!(target: "wasmpod::workload", error = error.chain(), "a pod was lost");
-                Event::Ended { serial, succeeded: false, exit_code: 1 }
+                Event::Ended { serial, end: failed(1) }
             }
         }
     }
@@ -374,6 +375,30 @@ impl Keeper {
     async fn say(&self, word: Word) {
         // An error means that the run is over.
         drop(self.words.send(word).await);
+    }
+}
+
+/// The end of a pod of which nothing more is known.
+fn failed(exit_code: i32) -> PodEnd {
+    PodEnd { exit_code, ..PodEnd::default() }
+}
+
+/// What a controller wants to know of a pod that is over.
+fn end(state: &PodState, outcome: &Outcome) -> PodEnd {
+    let ended = |app: bool| {
+        let containers = state.containers().iter().filter(move |container| (container.role() == ContainerRole::App) == app);
+        containers.filter_map(|container| match container.state() {
+            ContainerState::Terminated(termination) => Some((container.name().to_owned(), termination.exit.code)),
+            _ => None,
+        })
+    };
+    let status = |met| if met { "True" } else { "False" }.to_owned();
+    let conditions = state.conditions().into_iter().map(|condition| (condition.kind.to_string(), status(condition.met)));
+    PodEnd {
+        succeeded: outcome.succeeded,
+        exit_code: outcome.exit_code,
+        containers: ended(true).chain(ended(false)).collect(),
+        conditions: conditions.collect(),
     }
 }
 

@@ -14,4 +14,4 @@ mod driver;
 pub mod spec;
 
 pub use driver::{MadePod, PodMaker, PodReport, WorkloadReport, Workloads};
-pub use spec::{ControllerSpec, JobSpec, Replica, WorkloadKind, WorkloadSpec};
+pub use spec::{ControllerSpec, JobSpec, PodEnd, Replica, WorkloadKind, WorkloadSpec};

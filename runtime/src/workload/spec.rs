@@ -2,8 +2,11 @@
 //!
 //! [`manifest`](crate::manifest) makes these values; the controllers of this module work on them alone.
 
+mod job;
+
+pub use job::{FailureAction, FailureRule, Failures, IndexLimits, JobSpec, PodConditionPattern, PodEnd, SuccessRule};
+
 use std::fmt;
-use std::time::Duration;
 
 /// The letters of generated names, as Kubernetes has them: no vowels, so that no words come out.
 const SUFFIX_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -71,23 +74,6 @@ pub enum ControllerSpec {
     },
     /// Pods until enough of them have succeeded.
     Job(JobSpec),
-}
-
-/// What a Job asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobSpec {
-    /// `completions`: how many pods have to succeed; `None` for a work queue, which is done when one has and all have ended.
-    pub completions: Option<u32>,
-    /// `parallelism`: how many pods run at once, at most.
-    pub parallelism: u32,
-    /// `backoffLimit`: how many pods may fail.
-    pub backoff_limit: u32,
-    /// `activeDeadlineSeconds`: when the Job fails, counted from its start.
-    pub active_deadline: Option<Duration>,
-    /// `completionMode: Indexed`: each pod has an index, and each index succeeds once.
-    pub indexed: bool,
-    /// `suspend`: no pod is made.
-    pub suspended: bool,
 }
 
 /// One pod of a workload.

@@ -3,6 +3,7 @@
 use super::{context, error_of};
 use crate::manifest::{Manifest, ParseOptions};
 use crate::net::{ServiceKind, TargetPort};
+use crate::workload::spec::{FailureAction, FailureRule, Failures, IndexLimits, PodConditionPattern, SuccessRule};
 use crate::workload::{ControllerSpec, WorkloadKind};
 use insta::assert_snapshot;
 
@@ -100,12 +101,92 @@ fn templates_are_checked_as_pods_are_and_their_paths_are_whole() {
     hint: put it in quotes
     "#);
     assert_snapshot!(error_of(&workload("Deployment", "", "volumes: [{name: A_b}]")), @r#"Invalid: pod.yaml:10:18: Deployment "web": spec.template.spec.volumes[0].name: Invalid value: "A_b": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc')"#);
-    assert_snapshot!(error_of(&workload("Job", "podFailurePolicy: {rules: []}\ncompletionMode: Indexed", "")), @r#"
+    assert_snapshot!(error_of(&workload("Job", "managedBy: example.com/other\ncompletionMode: Indexed", "")), @r#"
     Invalid: pod.yaml: 3 problems
       pod.yaml:4:1: Job "web": spec.completions: Required value (an Indexed Job has one pod for each index)
-      pod.yaml:5:3: Job "web": spec.podFailurePolicy: not supported: wasmpod does not do this yet, and the Job would end otherwise than its author wrote
+      pod.yaml:5:3: Job "web": spec.managedBy: not supported: no other controller runs here
       pod.yaml:10:5: Job "web": spec.template.spec.restartPolicy: Required value (a Job's pods end: write Never or OnFailure)
     "#);
+}
+
+#[test]
+fn the_policies_of_jobs_are_understood() {
+    let job = |spec: &str| {
+        let manifest = parse(&workload("Job", spec, "restartPolicy: Never"));
+        let ControllerSpec::Job(job) = manifest.workloads().next().unwrap().controller.clone() else { panic!("no Job") };
+        job
+    };
+    let plain = job("podFailurePolicy:\n  rules:\n  - action: Ignore\n    onPodConditions: [{type: DisruptionTarget}]");
+    let pattern = PodConditionPattern { kind: "DisruptionTarget".to_owned(), status: "True".to_owned() };
+    let expected = FailureRule { action: FailureAction::Ignore, failures: Failures::Conditions(vec![pattern]) };
+    assert_eq!((plain.failure_rules, plain.backoff_limit), (vec![expected], 6));
+    let indexed = job(
+        "completionMode: Indexed\ncompletions: 10\nbackoffLimitPerIndex: 1\nmaxFailedIndexes: 5\npodFailurePolicy:\n  \
+                       rules:\n  - action: FailIndex\n    onExitCodes: {containerName: app, operator: NotIn, values: [1, 2]}\nsuccessPolicy:\n  \
+                       rules: [{succeededIndexes: '0,2-3', succeededCount: 2}]",
+    );
+    assert_eq!(indexed.per_index, Some(IndexLimits { backoff_limit: 1, failed_indexes_max: Some(5) }));
+    assert_eq!(indexed.backoff_limit, 2_147_483_647);
+    let failures = Failures::ExitCodes { container: Some("app".to_owned()), inverted: true, codes: vec![1, 2] };
+    assert_eq!(indexed.failure_rules, [FailureRule { action: FailureAction::FailIndex, failures }]);
+    assert_eq!(indexed.success_rules, [SuccessRule { indexes: Some([0, 2, 3].into()), count: Some(2) }]);
+}
+
+#[test]
+fn bad_policies_of_jobs_are_told() {
+    let told = |spec: &str, policy: &str, problems: &[&str]| {
+        let error = error_of(&workload("Job", spec, &format!("restartPolicy: {policy}")));
+        for problem in problems {
+            assert!(error.contains(&format!("spec.{problem}")), "{problem:?} is not in: {error}");
+        }
+        assert!(error.contains(&format!(": {} problems", problems.len())), "{error}");
+    };
+    let rules = "podFailurePolicy:\n  rules:\n  - {action: Retry, onExitCodes: {containerName: other, operator: In, values: [3, 0, 3]}}\n  \
+                 - {action: FailIndex, onPodConditions: [{type: a b, status: Maybe}]}\n  - action: Count\n  \
+                 - {action: Count, onExitCodes: {operator: In, values: [1]}, onPodConditions: [{type: Ready}]}\n  \
+                 - {action: Count, onExitCodes: {operator: Is, values: []}}\npodReplacementPolicy: TerminatingOrFailed";
+    told(
+        rules,
+        "OnFailure",
+        &[
+            r#"podFailurePolicy.rules[0].action: Unsupported value: "Retry": supported values: "Count", "FailIndex", "FailJob", "Ignore""#,
+            r#"podFailurePolicy.rules[0].onExitCodes.containerName: Invalid value: "other": must be one of the container or"#,
+            "podFailurePolicy.rules[0].onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator",
+            "podFailurePolicy.rules[0].onExitCodes.values[2]: Duplicate value: 3",
+            "podFailurePolicy.rules[0].onExitCodes.values: Invalid value: [3, 0, 3]: must be ordered",
+            r#"podFailurePolicy.rules[1].action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set"#,
+            r#"podFailurePolicy.rules[1].onPodConditions[0].type: Invalid value: "a b""#,
+            r#"podFailurePolicy.rules[1].onPodConditions[0].status: Unsupported value: "Maybe""#,
+            "podFailurePolicy.rules[2]: Invalid value: specifying one of onExitCodes and onPodConditions is required",
+            "podFailurePolicy.rules[3]: Invalid value: specifying both onExitCodes and onPodConditions is not supported",
+            r#"podFailurePolicy.rules[4].onExitCodes.operator: Unsupported value: "Is": supported values: "In", "NotIn""#,
+            "podFailurePolicy.rules[4].onExitCodes.values: Invalid value: []: at least one value is required",
+            r#"podReplacementPolicy: Unsupported value: "TerminatingOrFailed": supported values: "Failed""#,
+            r#"template.spec.restartPolicy: Invalid value: "OnFailure": only "Never" is supported when podFailurePolicy is specified"#,
+        ],
+    );
+    told(
+        "backoffLimitPerIndex: 1\nmaxFailedIndexes: 1\nsuccessPolicy: {rules: [{succeededCount: 1}]}",
+        "Never",
+        &[
+            "backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode",
+            "maxFailedIndexes: Invalid value: 1: requires indexed completion mode",
+            "successPolicy: Invalid value: requires indexed completion mode",
+        ],
+    );
+    told(
+        "completionMode: Indexed\ncompletions: 3\nmaxFailedIndexes: 9\nsuccessPolicy:\n  rules: [{}, {succeededCount: 4}, \
+         {succeededIndexes: '0-3'}, {succeededIndexes: '0,1', succeededCount: 3}]",
+        "Never",
+        &[
+            "backoffLimitPerIndex: Required value: when maxFailedIndexes is specified",
+            "maxFailedIndexes: Invalid value: 9: must be less than or equal to 3",
+            "successPolicy.rules[0]: Required value: at least one of succeededCount or succeededIndexes must be specified",
+            "successPolicy.rules[1].succeededCount: Invalid value: 4: must be less than or equal to 3 (the number of specified completions)",
+            r#"successPolicy.rules[2].succeededIndexes: Invalid value: "0-3": error parsing succeededIndexes: too large index 3"#,
+            "successPolicy.rules[3].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes",
+        ],
+    );
 }
 
 #[test]

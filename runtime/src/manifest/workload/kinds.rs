@@ -1,16 +1,15 @@
 //! What each kind says about the pods that it wraps, and the rules that the API server checks for it.
 
 use super::{Template, derived_uid, namespace};
-use crate::limits::{JOB_COMPLETIONS_MAX, WORKLOAD_REPLICAS_MAX};
+use crate::limits::WORKLOAD_REPLICAS_MAX;
 use crate::manifest::names;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
 use crate::manifest::selector::Selector;
-use crate::workload::spec::{ControllerSpec, JobSpec, WorkloadKind, WorkloadSpec, template_hash};
+use crate::workload::spec::{ControllerSpec, WorkloadKind, WorkloadSpec, template_hash};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::{self as batch, Job};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use std::time::Duration;
 
 /// What `restartPolicy` a template may have when its pods are to run for ever.
 const ALWAYS: &[&str] = &["Always"];
@@ -91,7 +90,7 @@ fn check_selector(selector: &LabelSelector, template: &PodTemplateSpec, problems
 }
 
 /// A whole number of the manifest, from 0 to `max`.
-fn count(path: &'static str, value: Option<i32>, default: u32, max: u32, problems: &mut Problems) -> u32 {
+pub(super) fn count(path: &'static str, value: Option<i32>, default: u32, max: u32, problems: &mut Problems) -> u32 {
     let Some(value) = value else { return default };
     let path = FieldPath::of(path);
     match u32::try_from(value) {
@@ -196,7 +195,7 @@ impl Wraps for Job {
     fn parts(self, problems: &mut Problems) -> Option<Parts> {
         let spec = self.spec?;
         let selector = spec.selector.clone().filter(|_| spec.manual_selector == Some(true));
-        let (controller, template) = (ControllerSpec::Job(job(&spec, problems)), spec.template);
+        let (controller, template) = (ControllerSpec::Job(super::job::job(&spec, problems)), spec.template);
         Some(Parts {
             metadata: self.metadata,
             controller,
@@ -206,38 +205,5 @@ impl Wraps for Job {
             claims: Vec::new(),
             service_name: None,
         })
-    }
-}
-
-fn job(spec: &batch::JobSpec, problems: &mut Problems) -> JobSpec {
-    let known = ["NonIndexed", "Indexed"];
-    let mode = spec.completion_mode.as_deref().unwrap_or("NonIndexed");
-    if !known.contains(&mode) {
-        problems.push(Problem::unsupported(FieldPath::of("spec.completionMode"), mode, &known));
-    }
-    let indexed = mode == "Indexed";
-    let parallelism = count("spec.parallelism", spec.parallelism, 1, WORKLOAD_REPLICAS_MAX, problems);
-    // Both left out means one pod; a parallelism alone means a queue of work that the pods share.
-    let completions = match (spec.completions, spec.parallelism) {
-        (None, None) if !indexed => Some(1),
-        (None, _) if indexed => {
-            problems.push(Problem::required(FieldPath::of("spec.completions")).hint("an Indexed Job has one pod for each index"));
-            Some(1)
-        }
-        (None, _) => None,
-        (completions, _) => Some(count("spec.completions", completions, 1, JOB_COMPLETIONS_MAX, problems)),
-    };
-    let deadline = spec.active_deadline_seconds.map(u64::try_from);
-    if deadline.is_some_and(|seconds| !seconds.is_ok_and(|seconds| seconds > 0)) {
-        let path = FieldPath::of("spec.activeDeadlineSeconds");
-        problems.push(Problem::invalid(path, spec.active_deadline_seconds.unwrap_or(0), "must be greater than or equal to 1"));
-    }
-    JobSpec {
-        completions,
-        parallelism,
-        backoff_limit: count("spec.backoffLimit", spec.backoff_limit, 6, u32::MAX, problems),
-        active_deadline: deadline.and_then(Result::ok).map(Duration::from_secs),
-        indexed,
-        suspended: spec.suspend == Some(true),
     }
 }

@@ -4,6 +4,7 @@
 //! `spec.template`, and each pod of the workload is made from it by [`Template::instance`].
 
 mod instance;
+mod job;
 mod kinds;
 mod service;
 mod support;

@@ -24,7 +24,7 @@ pub(super) fn explain(reports: &[WorkloadReport], stopped: bool) {
             }
         }
         let outcome = &workload.outcome;
-        if let (true, Some(reason)) = (is_job(&workload.spec), outcome.reason) {
+        if let (true, false, Some(reason)) = (is_job(&workload.spec), outcome.succeeded, outcome.reason) {
             let message = outcome.message.as_deref().unwrap_or_default();
             report::warn(&format!("Job {} failed: {reason}: {message}", workload.spec.name));
         }
@@ -109,29 +109,21 @@ fn job(workload: &WorkloadReport) -> Job {
     let (spec, progress, outcome) = (&workload.spec, &workload.progress, &workload.outcome);
     let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let ControllerSpec::Job(wanted) = &spec.controller else { return Job::default() };
-    let condition = |type_: &str| JobCondition {
-        type_: type_.to_owned(),
+    let condition = |type_: &&str| JobCondition {
+        type_: (*type_).to_owned(),
         status: "True".to_owned(),
         reason: outcome.reason.map(str::to_owned),
         message: outcome.message.clone(),
         ..JobCondition::default()
     };
-    let complete = match (wanted.completions, outcome.succeeded) {
-        (_, false) | (None, _) => outcome.succeeded,
-        (Some(completions), true) => progress.succeeded >= completions,
-    };
-    let conditions = match (wanted.suspended, complete, outcome.reason) {
-        (true, ..) => vec![condition("Suspended")],
-        (_, true, _) => vec![condition("Complete")],
-        (_, _, Some(_)) => vec![condition("Failed")],
-        // It was stopped before it came to an end.
-        _ => Vec::new(),
-    };
+    // None, if it was stopped before it came to an end.
+    let conditions: Vec<JobCondition> = progress.conditions.iter().map(condition).collect();
     let status = JobStatus {
         active: Some(number(progress.active)).filter(|count| *count > 0),
         succeeded: Some(number(progress.succeeded)).filter(|count| *count > 0),
         failed: Some(number(progress.failed)).filter(|count| *count > 0),
         completed_indexes: wanted.indexed.then(|| ranges(&progress.completed_indexes)),
+        failed_indexes: progress.failed_indexes.as_deref().map(ranges),
         conditions: (!conditions.is_empty()).then_some(conditions),
         ..JobStatus::default()
     };
@@ -139,6 +131,8 @@ fn job(workload: &WorkloadReport) -> Job {
         completions: wanted.completions.map(number),
         parallelism: Some(number(wanted.parallelism)),
         backoff_limit: Some(number(wanted.backoff_limit)),
+        backoff_limit_per_index: wanted.per_index.map(|limits| number(limits.backoff_limit)),
+        max_failed_indexes: wanted.per_index.and_then(|limits| limits.failed_indexes_max).map(number),
         completion_mode: Some(if wanted.indexed { "Indexed" } else { "NonIndexed" }.to_owned()),
         ..JobSpec::default()
     };
