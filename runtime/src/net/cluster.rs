@@ -122,6 +122,15 @@ impl Cluster {
             Target::Refused | Target::Nowhere => Err(NetError::ConnectionRefused),
         }
     }
+
+    /// The pod, and its port, that gets the datagrams of a client outside to a Service's address.
+    pub(super) fn receiver(&self, service: SocketAddr, client: SocketAddr) -> Option<(PodNet, u16)> {
+        let target = self.pool.lock().target(Protocol::Udp, client, service);
+        match target {
+            Target::Pod { net, address, .. } => Some((PodNet(net.upgrade()?), address.port())),
+            Target::Refused | Target::Nowhere => None,
+        }
+    }
 }
 
 impl ClusterMember {

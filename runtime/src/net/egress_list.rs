@@ -6,10 +6,11 @@
 //!
 //! A name allows the addresses that it resolves to for the pod, and itself to be looked up; names that no entry has are not looked up.
 //! Addresses that belong to the host or its link, such as a cloud's metadata service, are only reached when an entry is that very
-//! address: no name, no network and no `internet` stands for them.
+//! address: no name, no network and no `internet` stands for them. The machine's own loopback is reached under the name
+//! `host.wasmpod.internal` alone, when that is an entry.
 
 use super::policy::is_outside;
-use super::{AddressFamily, Protocol};
+use super::{AddressFamily, HOST_NAME, Protocol};
 use crate::limits::{EGRESS_ENTRIES_MAX, HOST_NAME_MAX_BYTES};
 use crate::{Error, Result};
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,8 @@ struct Entry {
 enum Destination {
     /// Everything but what is the host's own.
     Internet,
+    /// The machine's loopback: `host.wasmpod.internal`.
+    Machine,
     /// The addresses of this name.
     Name(String),
     /// The addresses of every name that ends with a dot and this one.
@@ -72,6 +75,8 @@ impl EgressList {
         let outside = is_outside(ip);
         fitting.into_iter().any(|entry| match &entry.destination {
             Destination::Internet => outside,
+            // What a pod calls its own loopback never comes here, nor does another spelling of it stand for the machine.
+            Destination::Machine => remote.ip() == AddressFamily::of(remote.ip()).loopback(),
             Destination::Name(_) | Destination::Below(_) => outside && names.iter().any(|name| entry.destination.is_named(name)),
             Destination::Network { address, prefix } => {
                 is_in(ip, *address, *prefix) && (outside || *prefix == AddressFamily::of(ip).bits())
@@ -91,7 +96,7 @@ impl Destination {
         match self {
             Self::Name(listed) => name == listed,
             Self::Below(parent) => name.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-            Self::Internet | Self::Network { .. } => false,
+            Self::Internet | Self::Machine | Self::Network { .. } => false,
         }
     }
 }
@@ -166,7 +171,11 @@ fn destination(host: &str) -> Result<Destination, String> {
     if name.len() > HOST_NAME_MAX_BYTES || !name.split('.').all(is_label) || is_number {
         return Err("is neither a name nor an address".to_owned());
     }
-    Ok(if below { Destination::Below(name) } else { Destination::Name(name) })
+    Ok(match below {
+        true => Destination::Below(name),
+        false if name == HOST_NAME => Destination::Machine,
+        false => Destination::Name(name),
+    })
 }
 
 fn network(address: IpAddr, prefix: Option<&str>) -> Result<Destination, String> {
@@ -177,7 +186,10 @@ fn network(address: IpAddr, prefix: Option<&str>) -> Result<Destination, String>
             text.parse().ok().filter(|prefix| *prefix <= whole).ok_or_else(|| format!("has no number of bits from 0 to {whole}"))?
         }
     };
-    if prefix == whole && (address.is_loopback() || address.is_unspecified() || address.is_multicast()) {
+    if prefix == whole && address.is_loopback() {
+        return Err(format!("is the pod's own; the loopback of the machine is {HOST_NAME}"));
+    }
+    if prefix == whole && (address.is_unspecified() || address.is_multicast()) {
         return Err("is an address that never leaves the pod".to_owned());
     }
     Ok(Destination::Network { address, prefix })
@@ -250,6 +262,15 @@ mod tests {
         check("169.254.0.0/16 fe80::/10 0.0.0.0/0 ::/0", &[], &["169.254.169.254:80", "[fe80::1]:80", "[fd00:ec2::254]:80"]);
         check("::/0, 0.0.0.0/0", &[], &["[64:ff9b::a9fe:a9fe]:80", "[::ffff:127.0.0.1]:80"]);
         check_named("rebound.example.com", &["rebound.example.com"], &[], &["169.254.169.254:80", "127.0.0.1:80"]);
+    }
+
+    #[test]
+    fn the_machines_loopback_is_reached_by_its_name_alone() {
+        check("host.wasmpod.internal:5432", &["127.0.0.1:5432", "[::1]:5432", "udp://127.0.0.1:5432"], &["127.0.0.1:5433"]);
+        check("tcp://Host.Wasmpod.Internal.", &["127.0.0.1:80"], &["udp://127.0.0.1:80", "127.0.0.2:80", "[::ffff:127.0.0.1]:80"]);
+        check("*.wasmpod.internal, internet, 0.0.0.0/0, ::/0, 127.0.0.0/8", &["1.2.3.4:80"], &["127.0.0.1:80", "[::1]:80"]);
+        check("host.wasmpod.internal", &["127.0.0.1:80"], &["1.2.3.4:80", "169.254.169.254:80", "0.0.0.0:80"]);
+        assert!(!EgressList::parse("host.wasmpod.internal").unwrap().names("host.wasmpod.internal"), "nobody else is asked for it");
     }
 
     #[test]

@@ -298,8 +298,10 @@ impl PodNet {
 
     /// What a name means in the network between pods.
     fn cluster_name(&self, name: &str) -> Answer {
-        if name == HOST_NAME && self.0.gateway.is_some() {
-            return Answer::Addresses(vec![AddressPool::outside(AddressFamily::Ipv4)]);
+        let machine = AddressPool::outside(AddressFamily::Ipv4);
+        // In a network namespace the machine has no such address.
+        if name == HOST_NAME && self.0.gateway.is_some() && self.0.addresses.is_virtual(machine) {
+            return Answer::Addresses(vec![machine]);
         }
         self.0.addresses.pool().lock().lookup(self.0.addresses.number(), name)
     }

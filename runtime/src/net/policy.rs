@@ -167,6 +167,9 @@ mod tests {
         }
         let both = policy("10.0.0.0/8").narrowed_by(policy("10.1.0.0/16, 192.168.0.0/16"));
         assert!(allows(&both, "10.1.2.3:80") && !allows(&both, "10.2.0.1:80") && !allows(&both, "192.168.0.1:80"));
+        let machine = "127.0.0.1:80";
+        assert!(!allows(&policy("internet").narrowed_by(policy("host.wasmpod.internal")), machine));
+        assert!(allows(&policy("internet, host.wasmpod.internal").narrowed_by(policy("host.wasmpod.internal:80")), machine));
         let metadata = policy("internet").narrowed_by(policy("169.254.169.254, 1.1.1.1"));
         assert!(allows(&metadata, "1.1.1.1:80") && !allows(&metadata, "169.254.169.254:80"));
         assert!(!allows(&metadata, "2.2.2.2:80"));

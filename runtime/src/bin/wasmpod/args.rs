@@ -144,8 +144,8 @@ pub(crate) struct RunArgs {
     /// What of the outside world the pods may reach: internet, none, or a list such as api.example.com:443,10.0.0.0/8.
     ///
     /// Entries are [tcp://|udp://]HOST[:PORT], where HOST is a name, *.NAME, an address or ADDRESS/BITS. The annotation
-    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is never reached, its link-local addresses only when
-    /// an entry is that very address.
+    /// wasmpod.dev/egress of a pod narrows it further. This machine's own loopback is reached only where host.wasmpod.internal[:PORT]
+    /// is an entry, and under that name; its link-local addresses only when an entry is that very address.
     #[arg(long, value_name = "POLICY", value_parser = parse_egress, default_value = "internet")]
     pub(crate) egress: EgressPolicy,
     /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.

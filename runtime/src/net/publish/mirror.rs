@@ -48,7 +48,10 @@ pub(super) fn open(net: &PodNet, runtime: &Handle, protocol: Protocol, local: So
             };
             (Some(socket.try_clone()?), runtime.spawn(serve(TcpListener::from_std(socket.into())?, inward)))
         }
-        Protocol::Udp => (None, runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, net.clone(), local.port()))),
+        Protocol::Udp => {
+            let inward = Inward::Pod(net.clone(), local.port());
+            (None, runtime.spawn(udp::serve(UdpSocket::from_std(socket.into())?, inward)))
+        }
     };
     Ok(Mirror { listening, task: AbortOnDropHandle::new(task) })
 }

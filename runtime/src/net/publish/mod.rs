@@ -3,7 +3,7 @@
 //! ```text
 //!   host:8080 ── publish_tcp ──▶ PodNet::dial ──▶ a listener on 0.0.0.0, :: or the pod's address
 //!   host:80   ── publish_service ▶ Cluster ──▶ the same, in the next ready pod behind a Service
-//!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client
+//!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client (and so for the UDP port of a Service)
 //!   guest connect / send / lookup ──▶ HostGateway ── by EgressPolicy ──▶ the world
 //!   guest listens on 0.0.0.0:80 ──▶ HostGateway ──▶ mirror: a real listener in the pod's network namespace, if it has one
 //! ```
@@ -17,14 +17,13 @@ mod mirror;
 mod udp;
 
 pub use host_gateway::{HostGateway, Mirrors};
-pub use udp::publish_udp;
 
-use super::{Cluster, NetError, PodNet, PodStream, Reach};
+use super::{Cluster, NetError, PodNet, PodStream, Protocol, Reach};
 use crate::limits;
 use crate::{Error, Result};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -47,24 +46,43 @@ impl Published {
 /// # Errors
 /// When the machine's port is taken, or may not be used.
 pub async fn publish_tcp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
-    let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
-    let address = listener.local_addr().map_err(|error| cannot_publish("TCP", host, error))?;
-    let task = tokio::spawn(serve(listener, Inward::Pod(net.clone(), pod_port)));
-    Ok(Published { address, _task: AbortOnDropHandle::new(task) })
+    open(Protocol::Tcp, host, Inward::Pod(net.clone(), pod_port)).await
 }
 
-/// Listens on `host` and carries each connection to the next ready pod behind the TCP port of a Service.
+/// Receives on `host`, carries each datagram to UDP port `pod_port` of the pod, and what is sent from there back to its client.
 ///
 /// # Errors
 /// When the machine's port is taken, or may not be used.
-pub async fn publish_service(cluster: &Cluster, host: SocketAddr, service: SocketAddr) -> Result<Published> {
-    let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
-    let address = listener.local_addr().map_err(|error| cannot_publish("TCP", host, error))?;
-    let task = tokio::spawn(serve(listener, Inward::Service(cluster.clone(), service)));
-    Ok(Published { address, _task: AbortOnDropHandle::new(task) })
+pub async fn publish_udp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
+    open(Protocol::Udp, host, Inward::Pod(net.clone(), pod_port)).await
 }
 
-/// Where the connections of a published port go.
+/// Listens on `host` and carries each connection to the next ready pod behind a port of a Service; the datagrams of one client go to
+/// one pod for as long as it is ready.
+///
+/// # Errors
+/// When the machine's port is taken, or may not be used.
+pub async fn publish_service(cluster: &Cluster, protocol: Protocol, host: SocketAddr, service: SocketAddr) -> Result<Published> {
+    open(protocol, host, Inward::Service(cluster.clone(), service)).await
+}
+
+async fn open(protocol: Protocol, host: SocketAddr, inward: Inward) -> Result<Published> {
+    let (address, task) = match protocol {
+        Protocol::Tcp => {
+            let listener = TcpListener::bind(host).await.map_err(|error| cannot_publish("TCP", host, error))?;
+            (listener.local_addr(), tokio::spawn(serve(listener, inward)))
+        }
+        Protocol::Udp => {
+            let socket = UdpSocket::bind(host).await.map_err(|error| cannot_publish("UDP", host, error))?;
+            (socket.local_addr(), tokio::spawn(udp::serve(socket, inward)))
+        }
+    };
+    let task = AbortOnDropHandle::new(task);
+    let address = address.map_err(|error| Error::io("the published port has no address", error))?;
+    Ok(Published { address, _task: task })
+}
+
+/// Where what comes to a published port goes.
 #[derive(Clone, Debug)]
 enum Inward {
     /// To a port of a pod.
@@ -81,6 +99,16 @@ impl Inward {
             Self::Pod(net, port) => net.dial(*port, client, Reach::PodAddress).await,
             Self::Loopback(net, local) => net.dial(local.port(), client, Reach::Loopback(local.ip())).await,
             Self::Service(cluster, service) => cluster.dial(*service, client).await,
+        }
+    }
+
+    /// The pod, and its port, that gets a datagram of a client.
+    fn receiver(&self, client: SocketAddr) -> Option<(PodNet, u16)> {
+        match self {
+            Self::Pod(net, port) => Some((net.clone(), *port)),
+            // Only connections are carried there.
+            Self::Loopback(..) => None,
+            Self::Service(cluster, service) => cluster.receiver(*service, client),
         }
     }
 }

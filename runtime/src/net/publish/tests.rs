@@ -4,8 +4,8 @@ use super::*;
 use crate::ErrorKind;
 use crate::net::tests::pod;
 use crate::net::{
-    AddressFamily, AddressPool, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel, PodAddresses,
-    PodNetConfig, Protocol, TcpSocket, UdpSocket,
+    AddressFamily, AddressPool, ClusterPod, ContainerNet, Dial, EgressPolicy, Gateway, LookupFuture, NetError, OutsideChannel,
+    PodAddresses, PodNetConfig, ServiceConfig, ServiceKind, ServicePort, TargetPort, TcpSocket, UdpSocket,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -128,6 +128,62 @@ async fn datagrams_find_the_pod_and_their_way_back_to_each_client() {
     }
 }
 
+#[tokio::test]
+async fn the_datagrams_of_a_client_of_a_service_stay_with_a_pod_as_long_as_it_is_ready() {
+    let cluster = Cluster::new();
+    let pods = [0, 1].map(|_| {
+        let config =
+            PodNetConfig { hostname: "dns".into(), host_aliases: vec![], addresses: cluster.take().unwrap(), gateway: None };
+        let net = PodNet::new(config);
+        let place = cluster.join(
+            ClusterPod { namespace: "default".into(), labels: [("app".into(), "dns".into())].into(), ..ClusterPod::default() },
+            &net,
+        );
+        place.set_ready(true);
+        let container = net.container("one");
+        let socket = bound_udp(&container, "0.0.0.0:5353");
+        (net, place, socket, container)
+    });
+    let port =
+        ServicePort { name: String::new(), port: 53, target: TargetPort::Number(5353), protocol: Protocol::Udp, node_port: None };
+    let config = ServiceConfig {
+        name: "dns".into(),
+        namespace: "default".into(),
+        kind: ServiceKind::LoadBalancer,
+        selector: [("app".into(), "dns".into())].into(),
+        ports: vec![port],
+        publish_not_ready: false,
+        client_ip_affinity: false,
+    };
+    let service = SocketAddr::new(cluster.add_service(config).unwrap()[0], 53);
+    let published = publish_service(&cluster, Protocol::Udp, ANY_PORT.into(), service).await.unwrap();
+    let clients = [
+        tokio::net::UdpSocket::bind(SocketAddr::from(ANY_PORT)).await.unwrap(),
+        tokio::net::UdpSocket::bind(SocketAddr::from(ANY_PORT)).await.unwrap(),
+    ];
+    let ask = async |client: usize, pod: usize| {
+        clients[client].send_to(b"who?", published.address()).await.unwrap();
+        let socket = &pods[pod].2;
+        let question = socket.received().await.unwrap();
+        socket.send(format!("pod {pod}").as_bytes(), Some(question.remote)).unwrap();
+        let mut buffer = [0; 9];
+        let (length, from) = clients[client].recv_from(&mut buffer).await.unwrap();
+        assert_eq!((&buffer[..length], from), (format!("pod {pod}").as_bytes(), published.address()));
+    };
+    // Each client has its own pod.
+    for (client, pod) in [(0, 0), (1, 1), (0, 0), (1, 1)] {
+        ask(client, pod).await;
+    }
+    pods[0].1.set_ready(false);
+    ask(0, 1).await;
+    assert!(pods[0].0.clients().is_empty(), "the pod that is not asked any more cannot answer");
+    assert_eq!(pods[1].0.clients().len(), 2);
+    drop(published);
+    while !pods[1].0.clients().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The host's gateway with the policy turned upside down, so that a test needs nothing but the loopback.
 #[derive(Debug)]
 struct LoopbackGateway(HostGateway, SocketAddr);
@@ -225,6 +281,52 @@ async fn the_policy_keeps_a_guest_off_the_host() {
     }
     let accepted = std::future::poll_fn(|cx| std::task::Poll::Ready(canary.poll_accept(cx).is_ready())).await;
     assert!(!accepted, "a guest reached the host");
+}
+
+/// A pod that may reach outside what `policy` says.
+fn pod_with_egress(policy: &str) -> PodNet {
+    let gateway = HostGateway::new(EgressPolicy::parse(policy).unwrap(), tokio::runtime::Handle::current());
+    let addresses = AddressPool::new().take().unwrap();
+    PodNet::new(PodNetConfig { hostname: "shop".into(), host_aliases: vec![], addresses, gateway: Some(Arc::new(gateway)) })
+}
+
+#[tokio::test]
+async fn the_machine_is_reached_under_its_name_where_the_policy_has_it() {
+    let listener = TcpListener::bind(SocketAddr::from(ANY_PORT)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let net = pod_with_egress(&format!("host.wasmpod.internal:{port}")).container("one");
+    let machine = net.resolve("host.wasmpod.internal").addresses().await.unwrap();
+    assert_eq!(machine, [AddressPool::outside(AddressFamily::Ipv4)]);
+    let socket = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+    let (stream, accepted) = tokio::join!(socket.connected(SocketAddr::new(machine[0], port)), listener.accept());
+    stream.unwrap().write_all(b"ping").await.unwrap();
+    let mut buffer = [0; 4];
+    accepted.unwrap().0.read_exact(&mut buffer).await.unwrap();
+    assert_eq!((&buffer, socket.remote_address()), (b"ping", Ok(SocketAddr::new(machine[0], port))));
+
+    let other = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+    assert_eq!(other.connect(SocketAddr::new(machine[0], port ^ 1)), Err(NetError::AccessDenied));
+    let own = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+    assert_eq!(own.connected(listener.local_addr().unwrap()).await.err(), Some(NetError::ConnectionRefused), "its own loopback");
+    for policy in ["internet", "none", "0.0.0.0/0, ::/0", "*.wasmpod.internal"] {
+        let net = pod_with_egress(policy).container("one");
+        let closed = net.tcp_socket(AddressFamily::Ipv4).unwrap();
+        assert_eq!(closed.connect(SocketAddr::new(machine[0], port)), Err(NetError::AccessDenied), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn datagrams_to_the_machine_are_answered_by_it() {
+    let server = tokio::net::UdpSocket::bind(SocketAddr::from(ANY_PORT)).await.unwrap();
+    let machine = SocketAddr::new(AddressPool::outside(AddressFamily::Ipv4), server.local_addr().unwrap().port());
+    let net = pod_with_egress("udp://host.wasmpod.internal").container("one");
+    let guest = bound_udp(&net, "0.0.0.0:0");
+    guest.send(b"ping", Some(machine)).unwrap();
+    let mut buffer = [0; 9];
+    let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+    server.send_to(b"pong", client).await.unwrap();
+    let answer = guest.received().await.unwrap();
+    assert_eq!((&buffer[..length], &answer.payload[..], answer.remote), (&b"ping"[..], &b"pong"[..], machine));
 }
 
 #[tokio::test]

@@ -1,34 +1,21 @@
 //! Published UDP ports.
 //!
-//! A guest answers the address that it sees. So each client is noted in the pod network under that address: a datagram from the
-//! published port of the pod to it goes back through the kernel socket that the client had sent to.
+//! A guest answers the address that it sees. So each client is noted in the network of the pod that it talks to, under that address: a
+//! datagram from the published port of the pod to it goes back through the kernel socket that the client had sent to.
 
-use super::{Published, cannot_publish};
-use crate::Result;
+use super::Inward;
 use crate::limits::PUBLISHED_UDP_CLIENTS_MAX;
 use crate::net::outbox::Outbox;
-use crate::net::{Client, Datagram, PodNet};
+use crate::net::{Client, Datagram, PodNet, Shared};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::net::UdpSocket;
-use tokio_util::task::AbortOnDropHandle;
 
-/// Receives on `host`, carries each datagram to UDP port `pod_port` of the pod, and what is sent from there back to its client.
-///
-/// # Errors
-/// When the machine's port is taken, or may not be used.
-pub async fn publish_udp(net: &PodNet, host: SocketAddr, pod_port: u16) -> Result<Published> {
-    let socket = UdpSocket::bind(host).await.map_err(|error| cannot_publish("UDP", host, error))?;
-    let address = socket.local_addr().map_err(|error| cannot_publish("UDP", host, error))?;
-    let task = tokio::spawn(serve(socket, net.clone(), pod_port));
-    Ok(Published { address, _task: AbortOnDropHandle::new(task) })
-}
-
-/// Carries datagrams between `socket` and UDP port `pod_port` of the pod.
-pub(super) async fn serve(socket: UdpSocket, net: PodNet, pod_port: u16) {
-    let mut clients = Clients { net, pod_port, outbox: Arc::default(), last_use: HashMap::new(), uses: 0 };
+/// Carries datagrams between `socket` and where they go in.
+pub(super) async fn serve(socket: UdpSocket, inward: Inward) {
+    let mut clients = Clients { inward, outbox: Arc::default(), talks: HashMap::new(), uses: 0 };
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let outbox = clients.outbox.clone();
     loop {
@@ -46,42 +33,73 @@ pub(super) async fn serve(socket: UdpSocket, net: PodNet, pod_port: u16) {
     }
 }
 
-/// Who has sent to the port, as noted in the pod network.
+/// Who has sent to the port, as noted in the network of the pod that receives it.
 struct Clients {
-    net: PodNet,
-    pod_port: u16,
+    inward: Inward,
     outbox: Arc<Outbox>,
-    /// By the address that the pod sees.
-    last_use: HashMap<SocketAddr, u64>,
+    /// By the client's address.
+    talks: HashMap<SocketAddr, Talk>,
     uses: u64,
+}
+
+/// A client, and the pod that it talks to.
+struct Talk {
+    /// The pod may be gone before its clients are.
+    net: Weak<Shared>,
+    pod_port: u16,
+    /// What the pod sees as the client's address.
+    shown: SocketAddr,
+    last_use: u64,
+}
+
+impl Talk {
+    fn is_with(&self, net: &PodNet, pod_port: u16, shown: SocketAddr) -> bool {
+        std::ptr::eq(self.net.as_ptr(), Arc::as_ptr(&net.0)) && (self.pod_port, self.shown) == (pod_port, shown)
+    }
+
+    /// The pod can no longer answer the client.
+    fn end(self) {
+        if let Some(net) = self.net.upgrade() {
+            PodNet(net).clients().remove(&(self.pod_port, self.shown));
+        }
+    }
 }
 
 impl Clients {
     fn deliver(&mut self, payload: &[u8], client: SocketAddr) {
-        let Some((mailbox, shown)) = self.net.published_mailbox(self.pod_port, client) else {
-            tracing::debug!(%client, pod_port = self.pod_port, "the pod does not receive on the published port");
+        let receiver = self.inward.receiver(client);
+        let found = receiver.and_then(|(net, port)| Some((net.published_mailbox(port, client)?, net, port)));
+        let Some(((mailbox, shown), net, pod_port)) = found else {
+            tracing::debug!(%client, inward = ?self.inward, "nobody receives behind the published port");
             return;
         };
         self.uses += 1;
-        if self.last_use.insert(shown, self.uses).is_none() {
-            if self.last_use.len() > PUBLISHED_UDP_CLIENTS_MAX
-                && let Some(idle) = self.last_use.iter().min_by_key(|(_, last_use)| **last_use).map(|(shown, _)| *shown)
-            {
-                self.last_use.remove(&idle);
-                self.net.clients().remove(&(self.pod_port, idle));
-            }
-            let entry = Client { outbox: self.outbox.clone(), address: client };
-            self.net.clients().insert((self.pod_port, shown), entry);
+        let last_use = self.uses;
+        match self.talks.get_mut(&client) {
+            Some(talk) if talk.is_with(&net, pod_port, shown) => talk.last_use = last_use,
+            _ => self.note(client, Talk { net: Arc::downgrade(&net.0), pod_port, shown, last_use }, &net),
         }
         mailbox.deliver(payload, shown);
+    }
+
+    /// Lets the pod answer the client; one client too many replaces the one that was silent for longest.
+    fn note(&mut self, client: SocketAddr, talk: Talk, net: &PodNet) {
+        let key = (talk.pod_port, talk.shown);
+        if let Some(former) = self.talks.insert(client, talk) {
+            former.end();
+        }
+        if self.talks.len() > PUBLISHED_UDP_CLIENTS_MAX
+            && let Some(idle) = self.talks.iter().min_by_key(|(_, talk)| talk.last_use).map(|(client, _)| *client)
+            && let Some(talk) = self.talks.remove(&idle)
+        {
+            talk.end();
+        }
+        net.clients().insert(key, Client { outbox: self.outbox.clone(), address: client });
     }
 }
 
 impl Drop for Clients {
     fn drop(&mut self) {
-        let mut clients = self.net.clients();
-        for shown in self.last_use.keys() {
-            clients.remove(&(self.pod_port, *shown));
-        }
+        self.talks.drain().for_each(|(_, talk)| talk.end());
     }
 }

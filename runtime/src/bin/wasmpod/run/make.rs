@@ -97,14 +97,15 @@ pub(crate) async fn services(kit: &Kit) -> Result<Vec<Published>> {
                 _ => continue,
             };
             let name = service.full_name();
-            if port.protocol == Protocol::Udp {
-                report::warn(&format!("Service {name}: UDP port {} is not published on the machine; pods reach it", port.port));
-                continue;
-            }
             let host = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port);
-            let listener = publish_service(kit.cluster(), host, SocketAddr::new(*address, port.port)).await;
+            let target = SocketAddr::new(*address, port.port);
+            let listener = publish_service(kit.cluster(), port.protocol, host, target).await;
             let listener = listener.map_err(|error| error.within(&format!("Service {name}")))?;
-            report::note(&format!("Service {name}: port {} is published on {}", port.port, listener.address()));
+            let protocol = match port.protocol {
+                Protocol::Tcp => "",
+                Protocol::Udp => "UDP ",
+            };
+            report::note(&format!("Service {name}: {protocol}port {} is published on {}", port.port, listener.address()));
             published.push(listener);
         }
     }
