@@ -18,6 +18,8 @@ pub enum ConditionKind {
     ContainersReady,
     /// The pod can serve: `ContainersReady`, as long as there are no readiness gates.
     Ready,
+    /// Every container is being killed because a rule restarts all of them; only pods with such a rule have it.
+    AllContainersRestarting,
 }
 
 /// One entry of `status.conditions`.
@@ -41,16 +43,17 @@ pub(super) struct Transitions {
     sandbox: Transition,
     initialized: Transition,
     ready: Transition,
+    pub(super) restarting: Transition,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Transition {
+pub(super) struct Transition {
     met: bool,
     since: Duration,
 }
 
 impl Transition {
-    fn note(&mut self, met: bool, now: Duration) {
+    pub(super) fn note(&mut self, met: bool, now: Duration) {
         if self.met != met {
             *self = Self { met, since: now };
         }
@@ -60,13 +63,13 @@ impl Transition {
 impl PodState {
     /// `status.conditions`.
     pub fn conditions(&self) -> Vec<Condition> {
-        let Transitions { sandbox, initialized, ready } = self.transitions;
+        let Transitions { sandbox, initialized, ready, restarting } = self.transitions;
         let always = Transition { met: true, since: Duration::ZERO };
         let plain = |kind, Transition { met, since }| Condition { kind, met, reason: None, message: None, since };
         let completed = (self.phase() == Phase::Succeeded).then_some("PodCompleted");
-        let (ready_reason, ready_message) = match self.phase() {
-            Phase::Succeeded => (completed, None),
-            Phase::Failed => (Some("PodFailed"), None),
+        let ended = completed.or((self.phase() == Phase::Failed).then_some("PodFailed"));
+        let (ready_reason, ready_message) = match ended {
+            Some(ended) => (Some(ended), None),
             _ if ready.met => (None, None),
             _ => {
                 let unready = |container: &Container| container.role() != ContainerRole::Init && !container.is_ready();
@@ -79,14 +82,23 @@ impl PodState {
             let names = self.names(|container| !container.is_initialized());
             (Some("ContainersNotInitialized"), Some(format!("containers with incomplete status: {names}")))
         };
+        let (restarting_reason, restarting_message) = match restarting.met {
+            true => (Some("RestartAllContainersStarted"), Some("container exited with restart policy rule".to_owned())),
+            false => (ended, None),
+        };
         let with = |condition: Condition, reason, message| Condition { reason, message, ..condition };
-        vec![
+        let mut conditions = vec![
             plain(ConditionKind::PodReadyToStartContainers, sandbox),
             with(plain(ConditionKind::Initialized, initialized), initialized_reason, initialized_message),
             with(plain(ConditionKind::Ready, ready), ready_reason, ready_message.clone()),
             with(plain(ConditionKind::ContainersReady, ready), ready_reason, ready_message),
             plain(ConditionKind::PodScheduled, always),
-        ]
+        ];
+        if self.containers.iter().any(Container::may_restart_all) {
+            let condition = plain(ConditionKind::AllContainersRestarting, restarting);
+            conditions.push(with(condition, restarting_reason, restarting_message));
+        }
+        conditions
     }
 
     /// Whether the condition `Ready` is met.
@@ -104,6 +116,7 @@ impl PodState {
         self.transitions.sandbox.note(!finished && self.has_begun, now);
         self.transitions.initialized.note(initialized, now);
         self.transitions.ready.note(serving && !finished, now);
+        self.transitions.restarting.note(self.starting_over && !self.is_ending(), now);
     }
 
     /// The names of the containers that `pick` picks, as Go prints a list.
@@ -128,6 +141,7 @@ impl fmt::Display for ConditionKind {
             Self::Initialized => "Initialized",
             Self::ContainersReady => "ContainersReady",
             Self::Ready => "Ready",
+            Self::AllContainersRestarting => "AllContainersRestarting",
         })
     }
 }

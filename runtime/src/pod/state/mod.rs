@@ -235,6 +235,8 @@ impl PodState {
         if after == AfterExit::RestartAllContainers {
             self.not_before = container.due_at().unwrap_or(now).max(now);
             self.starting_over = true;
+            // Told even if nothing else lives, and it is over within this step.
+            self.transitions.restarting.note(true, now);
             let message = format!("Container {} exited with status {}, all containers are restarted", container.name(), code);
             self.note(Some(index), EventReason::RestartAllContainers, message);
         }

@@ -51,6 +51,11 @@ impl RestartRules {
         if restart { AfterExit::Restart } else { AfterExit::StayEnded }
     }
 
+    /// Whether a rule may restart the whole pod.
+    pub(super) fn may_restart_all(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == RestartRuleAction::RestartAllContainers)
+    }
+
     /// Whether an instance that its probe or its postStart hook has killed is started again: unless the policy is `Never`. Rules are
     /// about statuses that a container chose, and are not asked (but they are when it has ended).
     pub(super) fn restarts_when_killed(&self) -> bool {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::pod::backoff::BackoffPolicy;
 use crate::pod::spec::RestartPolicy::{Always, Never};
+use crate::pod::spec::{ExitCodes, RestartRule, RestartRuleAction};
 use crate::pod::state::simulator::Run::*;
 use crate::pod::state::simulator::{Scenario, pod};
 use crate::pod::state::{Event, Signal};
@@ -167,6 +168,31 @@ fn a_stopped_pod_says_of_containers_that_never_ran_that_they_wait() {
     let status = status(pod(Always).init("init", [Forever]).app("app", [Forever]).stop_at(1));
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(containers(&status), ["init: Error 143", "app: PodInitializing"]);
+}
+
+#[test]
+fn a_pod_that_restarts_all_its_containers_says_so() {
+    let rule = RestartRule { action: RestartRuleAction::RestartAllContainers, exit_codes: ExitCodes::In(vec![42]) };
+    let scenario = |side| {
+        let trigger = pod(Never).app("app", [Exit(3, 42), Exit(9, 0)]).with(|app| app.restart_rules = vec![rule.clone()]);
+        trigger.app("side", [side, Forever])
+    };
+    let restarting = |scenario: Scenario| conditions(&status(scenario)).pop().unwrap();
+    // A container that takes long to start is still being given up.
+    let killing = scenario(SlowStart(4));
+    let mut state = PodState::new(&killing.spec, BackoffPolicy::KUBELET);
+    state.step(Event::Begin, Duration::ZERO);
+    let exit = ContainerExit::exited(42);
+    state.step(Event::Exited { container: ContainerIndex(0), attempt: Attempt(0), exit }, Duration::from_secs(3));
+    assert_eq!(
+        conditions(&pod_status(&killing.spec, &state, &facts())).pop().unwrap(),
+        "AllContainersRestarting True RestartAllContainersStarted container exited with restart policy rule @12:00:03Z"
+    );
+    assert_eq!(restarting(scenario(Forever).until(2)), "AllContainersRestarting False @12:00:00Z");
+    assert_eq!(restarting(scenario(Forever).until(5)), "AllContainersRestarting False @12:00:03Z");
+    assert_eq!(restarting(scenario(Forever).stop_at(5)), "AllContainersRestarting False PodFailed @12:00:03Z");
+    let without = status(pod(Never).app("app", [Exit(3, 42)]));
+    assert_eq!(conditions(&without).len(), 5, "only pods with such a rule have it");
 }
 
 #[test]
