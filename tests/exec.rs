@@ -14,7 +14,6 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: tools
-  annotations: {wasmpod.dev/exec-image: "registry.example/tools:1"}
 spec:
   containers:
   - name: server
@@ -146,9 +145,8 @@ async fn a_container_without_a_command_runs_modules_that_it_can_see() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_can_be_given_as_by_the_annotation() {
+async fn a_program_can_be_given() {
     let pod = tools().await;
-    assert_eq!(pod.sandbox.exec_image(), Some("registry.example/tools:1"));
     let mut web = pod.start(WEB);
     web.started().await;
     let program: Program = pod.images[SERVER].program.clone();
@@ -156,6 +154,56 @@ async fn a_program_can_be_given_as_by_the_annotation() {
     assert_eq!((exec.exit().await.code, exec.printed().as_str()), (0, "hello\n"));
     let mut exec = pod.exec_with(WEB, &["anything"], |exec| exec.program = Some(pod.images[WEB].program.clone())).unwrap();
     assert_eq!(exec.failure().await.kind(), ErrorKind::Invalid);
+    web.kill().await;
+}
+
+/// A container of an image without tools, with a volume, and a hook that wants one.
+const WITH_EXEC_IMAGE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: tools, annotations: {wasmpod.dev/exec-image: "file:./tools.wasm"}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: app
+    image: file:./app.wasm
+    args: [await, /data/note, ;, cat, /data/note]
+    volumeMounts: [{name: data, mountPath: /data}]
+    lifecycle: {postStart: {exec: {command: [tools, write, /data/other, "1", then, write, /data/note, "by the tools\n"]}}}
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+
+#[test]
+fn an_image_named_by_annotation_is_exec_d_by_hooks() {
+    let app = std::fs::read(example("services").join("toolbox.wasm")).unwrap();
+    let folder = Folder::new().with("pod.yaml", WITH_EXEC_IMAGE).with("app.wasm", app).with("tools.wasm", guests::TOOLBOX);
+    let finished = folder.run(&["pod.yaml"]);
+    assert_eq!((finished.status, finished.stdout.as_str()), (0, "by the tools\n"), "{finished:?}");
+    let folder = folder.with("pod.yaml", WITH_EXEC_IMAGE.replace("tools.wasm", "missing.wasm"));
+    let finished = folder.run(&["pod.yaml"]);
+    assert_eq!((finished.status, finished.stdout.as_str()), (2, ""));
+    assert!(finished.stderr.contains("annotation wasmpod.dev/exec-image of pod tools"), "{}", finished.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_image_named_by_annotation_comes_after_a_module_that_the_container_sees() {
+    let folder = Folder::new()
+        .with("toolbox.wasm", guests::TOOLBOX)
+        .with("front.wasm", std::fs::read(example("http").join("front.wasm")).unwrap())
+        .with("seen/other.wasm", std::fs::read(example("services").join("toolbox.wasm")).unwrap());
+    let manifest = format!(
+        r#"{{apiVersion: v1, kind: Pod, metadata: {{name: web, annotations: {{wasmpod.dev/exec-image: "file:./toolbox.wasm"}}}}, spec: {{
+        containers: [{{name: web, image: "file:./front.wasm", ports: [{{containerPort: 8080}}],
+        volumeMounts: [{{name: seen, mountPath: /seen}}]}}], volumes: [{{name: seen, hostPath: {{path: {:?}}}}}]}}}}"#,
+        folder.path().join("seen")
+    );
+    let pod = TestSandbox::new(folder, &manifest, |_| ()).await;
+    let mut web = pod.start(0);
+    web.started().await;
+    let mut exec = pod.exec(0, &["anything", "echo", "hello"]);
+    assert_eq!((exec.exit().await.code, exec.printed().as_str()), (0, "hello\n"));
+    let mut exec = pod.exec(0, &["/seen/other.wasm", "say", "seen"]);
+    assert_eq!((exec.exit().await.code, exec.printed().as_str()), (0, "seen\n"));
     web.kill().await;
 }
 

@@ -84,6 +84,11 @@ fn a_projected_volume_holds_several_sources() {
 }
 
 #[test]
+fn an_init_container_sets_variables() {
+    assert_eq!(run("env-file"), ["CONFIG_VAR=HELLO", "GREETING=HELLO world", "HELLO again", "OTHER="]);
+}
+
+#[test]
 fn config_maps_set_variables() {
     assert_eq!(run("configmap-env"), ["SPECIAL_LEVEL=very", "SPECIAL_TYPE=charm", "very charm"]);
 }
@@ -111,6 +116,31 @@ fn an_indexed_job_takes_each_item_once() {
 #[test]
 fn a_job_tries_again() {
     assert_eq!(run("job-with-retries"), ["3.14159"]);
+}
+
+#[test]
+fn a_job_fails_at_once_for_a_failure_that_trying_again_cannot_mend() {
+    let finished = folder("job-pod-failure-policy").run(&["manifest.yaml"]);
+    assert_eq!((finished.status, finished.stdout.as_str()), (42, "Simulating a bug\n"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("Job job-pod-failure-policy-failjob failed: PodFailurePolicy: Container main"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn the_indexes_of_a_job_fail_each_for_itself() {
+    let finished = folder("job-backoff-limit-per-index").run(&["manifest.yaml", "--restart-backoff-initial", "10ms"]);
+    let mut lines: Vec<&str> = finished.stdout.lines().collect();
+    lines.sort_unstable();
+    // Two tries of each index.
+    assert_eq!((finished.status, lines), (1, ["index 0", "index 0", "index 1", "index 1", "index 2", "index 2"].into()));
+    assert!(finished.stderr.contains("Job job-backoff-limit-per-index-example failed: FailedIndexes"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_job_succeeds_with_its_leader() {
+    assert_eq!(run("job-success-policy"), ["the leader is done"]);
 }
 
 #[test]

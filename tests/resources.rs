@@ -31,33 +31,13 @@ async fn started(pod: &TestSandbox) -> Vec<Run> {
     runs
 }
 
-/// What a container did while a while went by, as thousandths of it.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    used: f64,
-    throttled: f64,
-}
-
-impl Share {
-    /// Whether it wanted to run, was allowed to and did not get its turn: others used the machine.
-    fn is_starved(self) -> bool {
-        self.used + self.throttled < 970.0
-    }
-}
-
-async fn shares(runs: &[Run], span: Duration) -> Vec<Share> {
-    let now = || -> Vec<_> { runs.iter().map(|run| run.container().usage()).collect() };
+/// The CPU time that containers used while `span` went by, as thousandths of it.
+async fn millicores(runs: &[Run], span: Duration) -> Vec<f64> {
+    let now = || -> Vec<u64> { runs.iter().map(|run| run.container().usage().cpu_ns).collect() };
     let (before, start) = (now(), Instant::now());
     tokio::time::sleep(span).await;
     let (after, elapsed) = (now(), start.elapsed().as_nanos() as f64);
-    let share = |before: u64, after: u64| (after - before) as f64 / elapsed * 1000.0;
-    let pairs = before.iter().zip(&after);
-    pairs.map(|(a, b)| Share { used: share(a.cpu_ns, b.cpu_ns), throttled: share(a.throttled_ns, b.throttled_ns) }).collect()
-}
-
-/// The CPU time that containers used while `span` went by, as thousandths of it.
-async fn millicores(runs: &[Run], span: Duration) -> Vec<f64> {
-    shares(runs, span).await.into_iter().map(|share| share.used).collect()
+    before.iter().zip(&after).map(|(before, after)| (after - before) as f64 / elapsed * 1000.0).collect()
 }
 
 /// Waits for a second in which the first container used no more than `limit` millicores; says how much it was.
@@ -73,39 +53,89 @@ async fn holds(runs: &[Run], limit: f64) -> f64 {
     panic!("{seen:?} against {limit}m");
 }
 
+/// The time that the machine's processors have had nothing to do since it started, all together.
+fn idle() -> Duration {
+    let text = std::fs::read_to_string("/proc/stat").unwrap();
+    let ticks: Vec<u64> = text.lines().next().unwrap().split_whitespace().skip(1).map(|ticks| ticks.parse().unwrap()).collect();
+    // Idle, and idle while something waits for a disk.
+    Duration::from_secs(ticks[3] + ticks[4]) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+}
+
+/// The limits of the promise, in millicores.
+const LIMITS: [u64; 4] = [100, 250, 500, 900];
+
+/// One second of the four containers.
+struct Second {
+    /// What each of them used, in millicores.
+    used: Vec<f64>,
+    /// What everybody else used of the machine.
+    others: f64,
+}
+
+impl Second {
+    async fn of(runs: &[Run]) -> Self {
+        let (idle_before, start) = (idle(), Instant::now());
+        let used = millicores(runs, Duration::from_secs(1)).await;
+        let idle = (idle() - idle_before).as_secs_f64() / start.elapsed().as_secs_f64();
+        let others = (processors() - idle) * 1000.0 - used.iter().sum::<f64>();
+        eprintln!("{LIMITS:?}: {used:.0?}, others {others:.0}");
+        Self { used, others }
+    }
+
+    /// Whether the others left what the four may have, and a little: then none of them can have been starved but by wasmpod.
+    fn had_room(&self) -> bool {
+        let wanted: u64 = LIMITS.iter().sum();
+        self.others < processors() * 1000.0 - wanted as f64 - 50.0
+    }
+
+    /// How far each was from its limit, as a part of it.
+    fn off(&self) -> impl Iterator<Item = f64> + '_ {
+        self.used.iter().zip(LIMITS).map(|(used, limit)| (used / limit as f64 - 1.0).abs())
+    }
+}
+
+fn processors() -> f64 {
+    std::thread::available_parallelism().unwrap().get() as f64
+}
+
+/// What a busy neighbour on the machine cannot change is asserted in any case; that each container holds its limit, in the seconds in
+/// which the machine had the room (`cpu` has the exact proof, in virtual time).
 #[tokio::test(flavor = "multi_thread")]
 async fn four_busy_containers_hold_their_cpu_limits() {
-    const LIMITS: [u64; 4] = [100, 250, 500, 900];
     let pod = TestSandbox::new(toolbox(), &pod(4, &["spin"]), |spec| {
         for (container, limit) in spec.containers.iter_mut().zip(LIMITS) {
             container.cpu_limit_millicores = Some(limit);
         }
     })
     .await;
+    let start = Instant::now();
     let runs = started(&pod).await;
-    // Whoever else uses the machine takes time that is missing here, and delays the end of a turn, which is paid back a second later.
-    // So the best of several seconds counts; a container that was starved in all of them proves only that it had no more than its limit.
-    let (mut closest, start) = ([None::<f64>; 4], Instant::now());
-    for _ in 0..20 {
-        let seen = shares(&runs, Duration::from_secs(1)).await;
-        eprintln!("{LIMITS:?}: {seen:.0?}");
-        for ((closest, share), limit) in closest.iter_mut().zip(&seen).zip(LIMITS) {
-            let off = (share.used / limit as f64 - 1.0).abs();
-            if !share.is_starved() || off <= 0.05 {
-                *closest = Some(closest.unwrap_or(f64::INFINITY).min(off));
-            }
+    let (mut closest, mut with_room) = ([f64::INFINITY; 4], 0);
+    // The timers of a second with room may still be late: the best of several counts.
+    for _ in 0..15 {
+        let second = Second::of(&runs).await;
+        if !second.had_room() {
+            continue;
         }
-        if closest.iter().all(|off| off.is_some_and(|off| off <= 0.05)) {
+        with_room += 1;
+        closest.iter_mut().zip(second.off()).for_each(|(closest, off)| *closest = closest.min(off));
+        if closest.iter().all(|off| *off <= 0.05) {
             break;
         }
     }
-    assert!(closest.iter().flatten().all(|off| *off <= 0.05), "{closest:?} off at best");
-    // Since its start none had more than its rate, what it may save up, and a turn.
-    for (run, limit) in runs.iter().zip(LIMITS) {
-        let (used, earned) = (run.container().usage().cpu_ns as f64 / 1e9, start.elapsed().as_secs_f64() * limit as f64 / 1000.0);
-        assert!(used <= earned * 1.05 + 0.05, "{used} s of {earned} s at {limit}m");
+    let elapsed = start.elapsed().as_secs_f64();
+    if with_room >= 3 {
+        assert!(closest.iter().all(|off| *off <= 0.05), "{closest:?} off at best, of {with_room} seconds with room");
     }
-    assert!(runs[0].container().usage().throttled_ns > 0);
+    for (run, limit) in runs.iter().zip(LIMITS) {
+        let (usage, rate) = (run.container().usage(), limit as f64 / 1000.0);
+        let (used, throttled) = (usage.cpu_ns as f64 / 1e9, usage.throttled_ns as f64 / 1e9);
+        // Since its start it had no more than its rate, what it may save up, and a turn.
+        assert!(used <= elapsed * rate * 1.05 + 0.05, "{used} s of {} s at {limit}m", elapsed * rate);
+        // And it was held back for what it used and no longer: what is missing then was never its limit's doing.
+        let owed = used * (1.0 / rate - 1.0);
+        assert!(throttled > 0.0 && throttled <= owed * 1.05 + 0.05, "held back {throttled} s for {owed} s at {limit}m");
+    }
     for run in runs {
         run.kill().await;
     }
@@ -230,6 +260,47 @@ spec:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_containers_of_a_pod_share_the_memory_that_it_has() {
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: shares}
+spec:
+  restartPolicy: Never
+  resources: {limits: {memory: 64Mi}}
+  initContainers:
+  - name: has
+    image: file:./toolbox.wasm
+    args: [grow, "32", then, serve, "7000", still here]
+    restartPolicy: Always
+    startupProbe: {exec: {command: [toolbox, get, "7000"]}, periodSeconds: 1}
+  containers:
+  - {name: wants, image: file:./toolbox.wasm, args: [grow, "40"]}
+"#;
+    let pod = TestPod::start(toolbox(), manifest).await;
+    assert_eq!(pod.pod.finished().await.unwrap().exit_code, 137);
+    let state = pod.pod.state();
+    let exit = &state.containers()[1].latest_termination().unwrap().exit;
+    assert_eq!((exit.reason(), exit.message.contains("limit of 67108864 bytes")), ("OOMKilled", true), "{exit:?}");
+    assert_eq!(state.containers()[0].restart_count(), 0, "only the one that asked for too much is ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_containers_of_a_pod_share_the_processor_that_it_has() {
+    let pod = TestSandbox::new(toolbox(), &pod(3, &["spin"]), |spec| spec.cpu_limit_millicores = Some(300)).await;
+    let runs = started(&pod).await;
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let used: u64 = runs.iter().map(|run| run.container().usage().cpu_ns).sum();
+    let (used, earned) = (used as f64 / 1e9, start.elapsed().as_secs_f64() * 0.3);
+    // Three turns at once can be too much; what was used before the clock started counts too.
+    assert!(used <= earned * 1.05 + 0.1, "{used} s of {earned} s");
+    for run in runs {
+        run.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_fills_its_own_files_is_evicted() {
     let manifest = pod(1, &["fill", "/tmp-file", "64", "then", "sleep", "100000000"]);
     let folder = toolbox();
@@ -240,6 +311,28 @@ async fn a_container_that_fills_its_own_files_is_evicted() {
     let outcome = pod.pod.finished().await.unwrap();
     assert_eq!(outcome.reason, Some("Evicted"));
     assert_eq!(outcome.message.as_deref(), Some("Pod ephemeral local storage usage exceeds the total limit of containers 16Mi."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_root_file_system_leaves_the_volumes_and_the_last_words() {
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: careful}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: file:./toolbox.wasm
+    args: [write, /data/file, ok, then, write, /dev/termination-log, said, then, write, /file, no]
+    securityContext: {readOnlyRootFilesystem: true}
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+    let pod = TestPod::start(toolbox(), manifest).await;
+    assert_eq!(pod.pod.finished().await.unwrap().exit_code, 1, "{}", pod.printed(0));
+    let state = pod.pod.state();
+    assert_eq!(state.containers()[0].latest_termination().unwrap().exit.message, "said");
 }
 
 #[tokio::test(flavor = "multi_thread")]

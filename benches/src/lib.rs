@@ -85,6 +85,7 @@ impl Bench {
             image_volumes: BTreeMap::new(),
             publish: Vec::new(),
             stdin: None,
+            exec_program: None,
         };
         let sandbox = Sandbox::prepare(spec, config).await.unwrap();
         let config =

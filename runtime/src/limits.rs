@@ -73,11 +73,13 @@ pub const GUEST_TURNS_PER_EVENT_LOOK: u32 = 8;
 /// call, which guests that only answer and wait again need not pay.
 pub const CPU_CLOCK_TURN_MIN: Duration = Duration::from_micros(500);
 /// What a container with a CPU limit may save up while it waits, as time at its own rate. A wait ends a few milliseconds late at most;
-/// more would let it go over its limit in the first second by as much.
-pub const CPU_BURST: Duration = Duration::from_millis(40);
+/// more would let it go over its limit in a second by as much: with a turn of a millisecond that is 4 % at 100m.
+pub const CPU_BURST: Duration = Duration::from_millis(30);
 /// The longest that a container is held back for one thing that it did, such as a `memory.fill` over 4 GiB, which nobody can interrupt:
 /// a container that is silent for minutes would be taken for dead.
 pub const CPU_DEBT_MAX: Duration = Duration::from_secs(1);
+/// The longest file that a variable is read from (`fileKeyRef`): it is read at each start of its container.
+pub const ENV_FILE_BYTES_MAX: u64 = 64 << 10;
 /// Threads that run guests, at least: one busy guest must not stop the others on a small machine.
 pub const GUEST_THREADS_MIN: usize = 2;
 /// Threads for what guests do to files; each costs a stack, and more than a disk can serve are of no use.

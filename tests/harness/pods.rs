@@ -86,6 +86,10 @@ pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut P
     for container in &spec.containers {
         images.push(load(&container.image, folder.path()).await);
     }
+    let exec_program = match spec.exec_container() {
+        Some(container) => Some(load(&container.image, folder.path()).await.program),
+        None => None,
+    };
     let config = SandboxConfig {
         engine: engine().clone(),
         addresses: addresses().take().unwrap(),
@@ -94,6 +98,7 @@ pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut P
         image_volumes: BTreeMap::new(),
         publish: Vec::new(),
         stdin: None,
+        exec_program,
     };
     (Sandbox::prepare(spec, config).await.unwrap(), images)
 }

@@ -33,8 +33,7 @@ pub struct ExecConfig {
     pub stdout: Arc<dyn OutputSink>,
     /// Where errors go to.
     pub stderr: Arc<dyn OutputSink>,
-    /// What runs in any case, whatever `command` says: the program of the image that the pod's annotation `wasmpod.dev/exec-image`
-    /// names. A container that serves `wasi:http` has no program of its own to be run from start to end.
+    /// What runs in any case, whatever `command` says.
     pub program: Option<Program>,
 }
 

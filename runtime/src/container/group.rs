@@ -1,5 +1,6 @@
 //! The control group of a container, in the kernel's sense: what all its instances share. The one of a program, those of a
 //! `wasi:http` container that each answer a request, and what is exec'd into either are counted, limited, paused and ended together.
+//! Where the pod has limits of its own, the groups of its containers are parts of one more.
 
 use super::control::Control;
 use super::cpu::{CpuAccount, CpuRate};
@@ -37,6 +38,22 @@ pub struct ContainerUsage {
     pub memory_limit_bytes: u64,
 }
 
+/// The control group of a pod: the limits that all its containers share.
+#[derive(Debug)]
+pub(crate) struct PodGroup {
+    memory: Option<Arc<MemoryBudget>>,
+    cpu: CpuAccount,
+    rate: Option<CpuRate>,
+}
+
+impl PodGroup {
+    /// The group of a pod with these limits; what is `None` is not limited.
+    pub(crate) fn new(limits: ContainerLimits) -> Arc<Self> {
+        let rate = limits.cpu_millicores.map(CpuRate::of_millicores);
+        Arc::new(Self { memory: limits.memory_bytes.map(MemoryBudget::new), cpu: CpuAccount::new(), rate })
+    }
+}
+
 /// What is to be done when guests have worked: called where they run.
 pub(crate) type OnWork = Box<dyn Fn() + Send + Sync>;
 
@@ -45,6 +62,7 @@ pub(crate) struct ControlGroup {
     settings: watch::Sender<Settings>,
     memory: Arc<MemoryBudget>,
     cpu: CpuAccount,
+    pod: Option<Arc<PodGroup>>,
     /// The container has ended, and what was exec'd into it must.
     over: CancellationToken,
     /// What was exec'd and has not ended yet.
@@ -67,6 +85,7 @@ struct Settings {
 }
 
 /// Why a guest is held back.
+#[derive(Clone, Copy)]
 enum HeldBack {
     Paused,
     Throttled(Duration),
@@ -76,11 +95,21 @@ impl ControlGroup {
     /// The group of a container that starts. `on_work` is called whenever its guests have worked for [`STORAGE_LOOK_CPU`] more, and when
     /// it ends.
     pub(crate) fn new(limits: ContainerLimits, on_work: OnWork) -> Arc<Self> {
+        Self::in_pod(None, limits, on_work)
+    }
+
+    /// The same for a container of a pod with limits of its own.
+    pub(crate) fn in_pod(pod: Option<Arc<PodGroup>>, limits: ContainerLimits, on_work: OnWork) -> Arc<Self> {
         let cpu = limits.cpu_millicores.map(CpuRate::of_millicores);
+        let pod_memory = pod.as_ref().and_then(|pod| pod.memory.clone());
+        // Without a limit of its own, a container may have what its pod may.
+        let pod_limit_bytes = pod_memory.as_ref().map(|memory| memory.limit_bytes());
+        let limit_bytes = limits.memory_bytes.or(pod_limit_bytes).unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT);
         Arc::new(Self {
             settings: watch::Sender::new(Settings { paused: false, cpu }),
-            memory: MemoryBudget::new(limits.memory_bytes.unwrap_or(CONTAINER_MEMORY_BYTES_DEFAULT)),
+            memory: MemoryBudget::part_of(pod_memory, limit_bytes),
             cpu: CpuAccount::new(),
+            pod,
             over: CancellationToken::new(),
             execs: TaskTracker::new(),
             on_work,
@@ -146,6 +175,9 @@ impl ControlGroup {
     pub(super) fn charge(&self, spent: Duration) {
         let limit = self.settings.borrow().cpu;
         let before = self.cpu.charge(spent, limit);
+        if let Some(pod) = &self.pod {
+            pod.cpu.charge(spent, pod.rate);
+        }
         let looks = |used: Duration| used.as_nanos() / STORAGE_LOOK_CPU.as_nanos();
         if looks(before) != looks(before + spent) {
             (self.on_work)();
@@ -169,7 +201,7 @@ impl ControlGroup {
                 Some(held_back) => held_back,
                 None => return,
             };
-            let (since, throttled) = (Instant::now(), matches!(held_back, HeldBack::Throttled(_)));
+            let since = Instant::now();
             let enough = async {
                 match held_back {
                     HeldBack::Throttled(wait) => tokio::time::sleep(wait).await,
@@ -183,14 +215,19 @@ impl ControlGroup {
                 _ = settings.changed() => {}
                 () = enough => {}
             }
-            if throttled {
-                self.cpu.throttled(since.elapsed());
+            if let HeldBack::Throttled(wait) = held_back {
+                // A timer that comes late is the machine's doing.
+                self.cpu.throttled(since.elapsed().min(wait));
             }
         }
     }
 
     fn held_back(&self, settings: Settings) -> Option<HeldBack> {
-        if settings.paused { Some(HeldBack::Paused) } else { self.cpu.wait(settings.cpu).map(HeldBack::Throttled) }
+        if settings.paused {
+            return Some(HeldBack::Paused);
+        }
+        let by_pod = self.pod.as_ref().and_then(|pod| pod.cpu.wait(pod.rate));
+        self.cpu.wait(settings.cpu).max(by_pod).map(HeldBack::Throttled)
     }
 }
 
@@ -214,8 +251,24 @@ mod tests {
         group.may_run(&control).await;
         let waited = asked.elapsed();
         assert!((200..=202).contains(&waited.as_millis()), "{waited:?}");
-        assert_eq!(u128::from(group.usage().throttled_ns), waited.as_nanos());
+        assert_eq!(group.usage().throttled_ns, 200_000_000, "what it waited beyond that is not its limit's doing");
         assert_eq!(group.usage().cpu_ns, 24_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_containers_of_a_pod_share_its_limits() {
+        let pod = PodGroup::new(ContainerLimits { memory_bytes: Some(100), cpu_millicores: Some(100) });
+        let own = ContainerLimits { memory_bytes: Some(60), cpu_millicores: Some(900) };
+        let [one, two] =
+            [own, ContainerLimits::default()].map(|limits| ControlGroup::in_pod(Some(Arc::clone(&pod)), limits, Box::new(|| ())));
+        one.charge(Duration::from_millis(23));
+        for group in [&one, &two] {
+            let asked = Instant::now();
+            group.may_run(&Control::new()).await;
+            assert!(asked.elapsed() <= Duration::from_millis(202));
+        }
+        assert_eq!(one.usage().throttled_ns, 200_000_000, "its own limit would have let it run");
+        assert_eq!((one.usage().memory_limit_bytes, two.usage().memory_limit_bytes), (60, 100));
     }
 
     #[tokio::test(start_paused = true)]

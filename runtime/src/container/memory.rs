@@ -15,12 +15,20 @@ pub(super) struct MemoryBudget {
     limit_bytes: AtomicU64,
     used_bytes: AtomicU64,
     peak_bytes: AtomicU64,
+    /// The budget that this one is a part of.
+    whole: Option<Arc<Self>>,
 }
 
 impl MemoryBudget {
     /// A budget of `limit_bytes`.
     pub(super) fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes: AtomicU64::new(limit_bytes), used_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0) })
+        Self::part_of(None, limit_bytes)
+    }
+
+    /// A budget of `limit_bytes` whose takings count against `whole` too, if there is one.
+    pub(super) fn part_of(whole: Option<Arc<Self>>, limit_bytes: u64) -> Arc<Self> {
+        let (used_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { limit_bytes: AtomicU64::new(limit_bytes), used_bytes, peak_bytes, whole })
     }
 
     /// Another limit, for what grows from now on: nothing is taken away from those who have more.
@@ -43,19 +51,27 @@ impl MemoryBudget {
         self.peak_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes`, or nothing when that much is not left.
-    fn take(&self, bytes: u64) -> bool {
+    /// Takes `bytes`, or nothing when that much is not left here or in the whole.
+    fn take(&self, bytes: u64) -> Result<(), OutOfMemory> {
         let limit_bytes = self.limit_bytes();
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit_bytes);
         let taken = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        if let Ok(before) = taken {
-            self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+        let before = taken.map_err(|_| OutOfMemory { limit_bytes, wanted_bytes: bytes })?;
+        if let Some(whole) = &self.whole
+            && let Err(error) = whole.take(bytes)
+        {
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(error);
         }
-        taken.is_ok()
+        self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     fn give_back(&self, bytes: u64) {
         self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
     }
 }
 
@@ -95,9 +111,7 @@ impl Limiter {
 
     /// Takes `bytes` from the budget, or ends the container.
     fn grow(&mut self, bytes: u64) -> wasmtime::Result<bool> {
-        if !self.budget.take(bytes) {
-            return Err(OutOfMemory { limit_bytes: self.budget.limit_bytes(), wanted_bytes: bytes }.into());
-        }
+        self.budget.take(bytes)?;
         self.taken_bytes += bytes;
         self.pending_bytes = bytes;
         Ok(true)
@@ -168,6 +182,19 @@ mod tests {
     use super::*;
 
     const PAGE: usize = 65_536;
+
+    #[test]
+    fn a_budget_that_is_part_of_another_takes_from_both_or_from_none() {
+        let whole = MemoryBudget::new(100);
+        let (one, two) =
+            (MemoryBudget::part_of(Some(Arc::clone(&whole)), 80), MemoryBudget::part_of(Some(Arc::clone(&whole)), 100));
+        assert_eq!((one.take(70), two.take(20)), (Ok(()), Ok(())));
+        assert_eq!(one.take(20), Err(OutOfMemory { limit_bytes: 80, wanted_bytes: 20 }));
+        assert_eq!(two.take(20), Err(OutOfMemory { limit_bytes: 100, wanted_bytes: 20 }));
+        assert_eq!((one.used_bytes(), two.used_bytes(), two.peak_bytes(), whole.used_bytes()), (70, 20, 20, 90));
+        one.give_back(70);
+        assert_eq!((two.take(80), whole.used_bytes()), (Ok(()), 100));
+    }
 
     #[test]
     fn growth_past_the_budget_ends_the_container() {

@@ -31,7 +31,7 @@ pub use group::{ContainerLimits, ContainerUsage};
 pub use program::Program;
 
 pub(crate) use exec::ExecStart;
-pub(crate) use group::ControlGroup;
+pub(crate) use group::{ControlGroup, PodGroup};
 pub(crate) use termination::TerminationLog;
 
 use crate::Error;

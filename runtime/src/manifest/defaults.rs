@@ -1,10 +1,13 @@
 //! The values that the Kubernetes API server fills in (`pkg/apis/core/v1/defaults.go`), on the object itself.
 
 use super::quantity::Quantity;
+use super::resources;
+use crate::pod::spec::PullPolicy;
 use k8s_openapi::api::core::v1::{
     Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe,
     ResourceRequirements, Volume,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 /// The default permission bits of files made from ConfigMaps and Secrets.
 pub(super) const FILE_MODE: i32 = 0o644;
@@ -36,6 +39,21 @@ fn pod_spec(spec: &mut PodSpec) {
     default_to(&mut spec.service_account_name, account.unwrap_or_else(|| "default".to_owned()));
     spec.init_containers.iter_mut().flatten().chain(&mut spec.containers).for_each(container);
     spec.volumes.iter_mut().flatten().for_each(volume);
+    pod_resources(spec);
+}
+
+/// A pod with resources of its own requests what it does not say from what its containers request together, or else its limit.
+fn pod_resources(spec: &mut PodSpec) {
+    let requested = ["cpu", "memory"].map(|resource| (resource, resources::requested(spec, resource)));
+    let Some(own) = spec.resources.as_mut().filter(|own| **own != ResourceRequirements::default()) else { return };
+    let requests = own.requests.get_or_insert_default();
+    for (resource, amount) in requested {
+        if let Some(amount) = amount.filter(|_| !requests.contains_key(resource)) {
+            let text = if resource == "cpu" { format!("{}m", amount.millis()) } else { amount.units().to_string() };
+            requests.insert(resource.to_owned(), Text(text));
+        }
+    }
+    requirements(own);
 }
 
 fn container(container: &mut Container) {
@@ -44,7 +62,7 @@ fn container(container: &mut Container) {
     }
     default_to(&mut container.termination_message_policy, "File");
     if let Some(image) = &container.image {
-        let policy = if pulls_always(image) { "Always" } else { "IfNotPresent" };
+        let policy = pull_policy(image);
         default_to(&mut container.image_pull_policy, policy);
     }
     for port in container.ports.iter_mut().flatten() {
@@ -58,16 +76,16 @@ fn container(container: &mut Container) {
         hooks.filter_map(|hook| hook.http_get.as_mut()).for_each(http_get);
     }
     container.env.iter_mut().flatten().for_each(variable);
-    resources(container.resources.get_or_insert_default());
+    requirements(container.resources.get_or_insert_default());
 }
 
-/// Whether a reference names a tag that moves: `latest`, or none at all. A digest never moves, and a file is never pulled.
-fn pulls_always(image: &str) -> bool {
-    if image.starts_with("file:") || image.contains('@') {
-        return false;
+/// `imagePullPolicy` or `pullPolicy` of an image that has none.
+fn pull_policy(image: &str) -> &'static str {
+    match PullPolicy::default_of(image) {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
     }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
 fn probe_defaults(probe: &mut Probe) {
@@ -99,14 +117,14 @@ fn variable(variable: &mut EnvVar) {
         default_to(&mut field.api_version, "v1");
     }
     if let Some(resource) = &mut source.resource_field_ref {
-        default_to(&mut resource.divisor, k8s_openapi::apimachinery::pkg::api::resource::Quantity("0".to_owned()));
+        default_to(&mut resource.divisor, Text("0".to_owned()));
     }
 }
 
 /// A resource that has a limit and no request requests its limit.
-fn resources(resources: &mut ResourceRequirements) {
-    let Some(limits) = &resources.limits else { return };
-    let requests = resources.requests.get_or_insert_default();
+fn requirements(requirements: &mut ResourceRequirements) {
+    let Some(limits) = &requirements.limits else { return };
+    let requests = requirements.requests.get_or_insert_default();
     for (name, limit) in limits {
         if limit.0.parse::<Quantity>().is_ok() && !requests.contains_key(name) {
             requests.insert(name.clone(), limit.clone());
@@ -135,7 +153,7 @@ fn volume(volume: &mut Volume) {
         }
     }
     if let Some(source) = &mut volume.image {
-        let policy = if pulls_always(source.reference.as_deref().unwrap_or_default()) { "Always" } else { "IfNotPresent" };
+        let policy = pull_policy(source.reference.as_deref().unwrap_or_default());
         default_to(&mut source.pull_policy, policy);
     }
     if let Some(source) = &mut volume.host_path {
@@ -146,20 +164,5 @@ fn volume(volume: &mut Volume) {
 fn downward_api(items: Option<&mut [DownwardAPIVolumeFile]>) {
     for field in items.into_iter().flatten().filter_map(|item| item.field_ref.as_mut()) {
         default_to(&mut field.api_version, "v1");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_moving_tags_are_pulled_always() {
-        for image in ["app", "app:latest", "localhost:5000/app", "example.com/a/b:latest"] {
-            assert!(pulls_always(image), "{image}");
-        }
-        for image in ["app:1", "localhost:5000/app:1", "app@sha256:00", "file:./app.wasm"] {
-            assert!(!pulls_always(image), "{image}");
-        }
     }
 }

@@ -8,7 +8,10 @@ use super::LowerContext;
 use super::lower::{Allowance, Objects, Source};
 use super::problem::{FieldPath, Problem, Problems};
 use super::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, EnvVarSource, Pod, ResourceFieldSelector};
+use crate::pod::spec::FileVariable;
+use k8s_openapi::api::core::v1::{
+    Container, EnvFromSource, EnvVar, EnvVarSource, FileKeySelector, Pod, ResourceFieldSelector, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -58,6 +61,7 @@ pub(super) fn expand<'a, E>(
 pub(super) struct Variables {
     list: Vec<(String, String)>,
     index: HashMap<String, usize>,
+    from_files: Vec<FileVariable>,
 }
 
 impl Variables {
@@ -74,6 +78,11 @@ impl Variables {
     /// The value of a variable that is set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.index.get(name).and_then(|index| self.list.get(*index)).map(|(_, value)| value.as_str())
+    }
+
+    /// Those that are read from files when the container starts; a reference stands for their values.
+    pub(super) fn take_from_files(&mut self) -> Vec<FileVariable> {
+        std::mem::take(&mut self.from_files)
     }
 
     /// All of them.
@@ -131,6 +140,17 @@ pub(super) fn variables(
                 allowance.spend(value.len(), &path)?;
                 variables.set(variable.name.clone(), value);
             }
+            Ok(Value::File(reference)) => {
+                let from_file = FileVariable {
+                    name: variable.name.clone(),
+                    volume: reference.volume_name.clone(),
+                    path: reference.path.clone(),
+                    key: reference.key.clone(),
+                    optional: reference.optional == Some(true),
+                };
+                variables.set(variable.name.clone(), from_file.reference());
+                variables.from_files.push(from_file);
+            }
             Ok(Value::Absent) => {}
             Err(problem) => problems.push(problem),
         }
@@ -170,6 +190,8 @@ enum Value<'a> {
     Literal(&'a str),
     /// A reference; its value is not expanded.
     Resolved(String),
+    /// It is read from a file when the container starts.
+    File(&'a FileKeySelector),
     /// An optional reference that leads nowhere: the variable is not set.
     Absent,
 }
@@ -189,6 +211,9 @@ fn variable_value<'a>(
     }
     if let Some(reference) = &source.resource_field_ref {
         return Ok(Value::Resolved(resource_value(Some(container), reference, around)));
+    }
+    if let Some(reference) = &source.file_key_ref {
+        return Ok(Value::File(reference));
     }
     key_value(&path, source, around.objects)
 }
@@ -353,10 +378,13 @@ pub(super) fn resource_value(own: Option<&Container>, reference: &ResourceFieldS
     let mut all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     let container = named.and_then(|name| all.find(|other| other.name == name)).or(own);
     let requirements = container.and_then(|container| container.resources.as_ref());
-    let amounts =
-        requirements.and_then(|resources| if field.limit { resources.limits.as_ref() } else { resources.requests.as_ref() });
-    let amount = amounts.and_then(|amounts| amounts.get(field.resource)).and_then(|amount| amount.0.parse::<Quantity>().ok());
-    let amount = amount.unwrap_or_else(|| match (field.limit, field.resource) {
+    let amount_of = |requirements: Option<&ResourceRequirements>| {
+        let amounts = requirements.and_then(|own| if field.limit { own.limits.as_ref() } else { own.requests.as_ref() });
+        amounts.and_then(|amounts| amounts.get(field.resource)).and_then(|amount| amount.0.parse::<Quantity>().ok())
+    };
+    // A container without a limit has that of its pod.
+    let of_pod = || amount_of(spec.and_then(|spec| spec.resources.as_ref())).filter(|_| field.limit);
+    let amount = amount_of(requirements).or_else(of_pod).unwrap_or_else(|| match (field.limit, field.resource) {
         (true, "cpu") => Quantity::from_millis(around.context.node_cpu_millis),
         (true, "memory") => Quantity::from_units(around.context.node_memory_bytes),
         (true, _) => Quantity::from_units(around.context.node_storage_bytes),

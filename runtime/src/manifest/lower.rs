@@ -9,8 +9,8 @@ use super::{LowerContext, LoweredPod, Manifest, handlers, names, pull_secrets, r
 use crate::limits::POD_EXPANDED_BYTES_MAX;
 use crate::net::EgressPolicy;
 use crate::pod::spec::{
-    ContainerPort, ContainerRole, ContainerSpec, ExitCodes, HostAlias, HostPathType, PodSpec, Protocol, PullPolicy, RestartPolicy,
-    RestartRule, RestartRuleAction, TerminationMessagePolicy, VolumeMount,
+    ContainerPort, ContainerRole, ContainerSpec, ExitCodes, FileVariable, HostAlias, HostPathType, PodSpec, Protocol, PullPolicy,
+    RestartPolicy, RestartRule, RestartRuleAction, TerminationMessagePolicy, VolumeMount,
 };
 use crate::workload::spec::Replica;
 use crate::{Error, ErrorKind, Result};
@@ -279,6 +279,8 @@ fn pod_spec(
         containers: containers(spec, around, allowance, problems)?,
         volumes,
         pull_secrets: pull_secrets::lower(spec, around.objects, warnings),
+        memory_limit_bytes: resources::limit_units(spec.resources.as_ref(), "memory"),
+        cpu_limit_millicores: resources::limit_millis(spec.resources.as_ref(), "cpu"),
         qos_class: resources::qos_class(spec),
     })
 }
@@ -353,7 +355,8 @@ fn container(
     allowance: &mut Allowance,
     problems: &mut Problems,
 ) -> Result<ContainerSpec, Problem> {
-    let variables = env::variables(path, container, around, allowance, problems)?;
+    let mut variables = env::variables(path, container, around, allowance, problems)?;
+    let file_variables = variables.take_from_files();
     let mut expand = |field: &'static str, words: Option<&Vec<String>>| -> Result<Vec<String>, Problem> {
         let mut expanded = Vec::new();
         for (index, word) in words.into_iter().flatten().enumerate() {
@@ -372,10 +375,11 @@ fn container(
         args,
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
         ports: container.ports.iter().flatten().filter_map(port).collect(),
+        read_only_root: container.security_context.as_ref().and_then(|context| context.read_only_root_filesystem) == Some(true),
         mounts: mounts(path, container, &variables, allowance, problems)?,
-        memory_limit_bytes: resources::limit_units(container, "memory"),
-        cpu_limit_millicores: resources::limit_millis(container, "cpu"),
-        ephemeral_storage_limit_bytes: resources::limit_units(container, "ephemeral-storage"),
+        memory_limit_bytes: resources::limit_units(container.resources.as_ref(), "memory"),
+        cpu_limit_millicores: resources::limit_millis(container.resources.as_ref(), "cpu"),
+        ephemeral_storage_limit_bytes: resources::limit_units(container.resources.as_ref(), "ephemeral-storage"),
         image_pull_policy: pull_policy(container.image_pull_policy.as_deref()),
         restart_policy: container
             .restart_policy
@@ -394,6 +398,7 @@ fn container(
             _ => TerminationMessagePolicy::File,
         },
         env: variables.into_list(),
+        file_variables,
         ..ContainerSpec::new(&container.name, role, container.image.as_deref().unwrap_or_default())
     })
 }
@@ -439,7 +444,7 @@ fn mounts(
     Ok(lowered)
 }
 
-/// The expanded `subPathExpr`, and what is wrong with it: unlike elsewhere, every variable must be set.
+/// The expanded `subPathExpr`, and what is wrong with it: unlike elsewhere, every variable must be set, and known by now.
 fn sub_path(
     path: &FieldPath,
     expression: &str,
@@ -449,14 +454,18 @@ fn sub_path(
     let missing = std::cell::RefCell::new(None);
     let lookup = |name: &str| {
         let value = variables.get(name);
-        if value.is_none() {
-            missing.replace(Some(name.to_owned()));
+        match value {
+            None => drop(missing.replace(Some(format!("the container has no variable {name:?}")))),
+            Some(value) if FileVariable::is_awaited_in(value) => {
+                missing.replace(Some(format!("the variable {name:?} is read from a file, once the volumes are mounted")));
+            }
+            Some(_) => {}
         }
         value
     };
     let expanded = env::expand(expression, lookup, |bytes| allowance.spend(bytes, path))?;
     let rule: Cow<'_, str> = match (missing.take(), names::relative_path(&expanded)) {
-        (Some(name), _) => format!("the container has no variable {name:?}").into(),
+        (Some(why), _) => why.into(),
         (None, Err(rule)) => format!("{expanded:?} {rule}").into(),
         (None, Ok(())) => return Ok((expanded, Ok(()))),
     };

@@ -63,6 +63,12 @@ impl Quantity {
         Self { nanos: i128::from(units) * NANOS_PER_ONE }
     }
 
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { nanos: self.nanos.saturating_add(other.nanos) }
+    }
+
     fn divided_by(self, nanos: i128) -> i64 {
         let (quotient, remainder) = (self.nanos / nanos, self.nanos % nanos);
         let away = if remainder == 0 { 0 } else { (self.nanos.signum()) * nanos.signum() };

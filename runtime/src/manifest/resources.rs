@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 const QOS_RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// A limit that is set and more than zero; a limit of zero is none, as it is for a kubelet.
-pub(super) fn limit(container: &Container, resource: &str) -> Option<Quantity> {
-    positive(container.resources.as_ref()?.limits.as_ref(), resource)
+fn limit(resources: Option<&ResourceRequirements>, resource: &str) -> Option<Quantity> {
+    positive(resources?.limits.as_ref(), resource)
 }
 
 /// The limit in whole units: bytes.
-pub(super) fn limit_units(container: &Container, resource: &str) -> Option<u64> {
-    u64::try_from(limit(container, resource)?.units()).ok()
+pub(super) fn limit_units(resources: Option<&ResourceRequirements>, resource: &str) -> Option<u64> {
+    u64::try_from(limit(resources, resource)?.units()).ok()
 }
 
 /// The limit in thousandths: millicores.
-pub(super) fn limit_millis(container: &Container, resource: &str) -> Option<u64> {
-    u64::try_from(limit(container, resource)?.millis()).ok()
+pub(super) fn limit_millis(resources: Option<&ResourceRequirements>, resource: &str) -> Option<u64> {
+    u64::try_from(limit(resources, resource)?.millis()).ok()
 }
 
 fn positive(amounts: Option<&BTreeMap<String, Text>>, resource: &str) -> Option<Quantity> {
@@ -29,14 +29,17 @@ fn positive(amounts: Option<&BTreeMap<String, Text>>, resource: &str) -> Option<
     (amount > Quantity::from_units(0)).then_some(amount)
 }
 
-/// The quality of service that all containers, init containers included, come to (`ComputePodQOS` of Kubernetes).
+/// The quality of service that the pod's own resources come to, or, where it has none, those of all its containers, init containers
+/// included (`ComputePodQOS` of Kubernetes).
 pub(super) fn qos_class(spec: &PodSpec) -> QosClass {
     let none = ResourceRequirements::default();
-    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let all = match spec.resources.as_ref().filter(|resources| **resources != none) {
+        Some(own) => vec![own],
+        None => containers(spec).map(|container| container.resources.as_ref().unwrap_or(&none)).collect(),
+    };
     let mut any = false;
     let mut guaranteed = true;
-    for container in all {
-        let resources = container.resources.as_ref().unwrap_or(&none);
+    for resources in all {
         for resource in QOS_RESOURCES {
             let request = positive(resources.requests.as_ref(), resource);
             let limit = positive(resources.limits.as_ref(), resource);
@@ -49,4 +52,26 @@ pub(super) fn qos_class(spec: &PodSpec) -> QosClass {
         (true, true) => QosClass::Guaranteed,
         (true, false) => QosClass::Burstable,
     }
+}
+
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+/// What the containers request together: those that run side by side, or an init container with the sidecars before it, whichever is
+/// more (`AggregateContainerRequests` of Kubernetes). Nothing when none of them requests any.
+pub(super) fn requested(spec: &PodSpec, resource: &str) -> Option<Quantity> {
+    let request = |container: &Container| positive(container.resources.as_ref()?.requests.as_ref(), resource);
+    let zero = Quantity::from_units(0);
+    let (mut sidecars, mut most) = (zero, zero);
+    for init in spec.init_containers.iter().flatten() {
+        let own = request(init).unwrap_or(zero);
+        if init.restart_policy.as_deref() == Some("Always") {
+            sidecars = sidecars.plus(own);
+        } else {
+            most = most.max(sidecars.plus(own));
+        }
+    }
+    let together = spec.containers.iter().filter_map(request).fold(sidecars, Quantity::plus);
+    Some(together.max(most)).filter(|sum| *sum > zero)
 }

@@ -15,4 +15,4 @@ mod hook;
 
 pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
 pub use member::{Member, MemberConfig, RunningMember};
-pub use sandbox::{ContainerImage, EXEC_IMAGE_ANNOTATION, PublishedPort, Sandbox, SandboxConfig};
+pub use sandbox::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};

@@ -5,19 +5,20 @@
 mod exec;
 mod storage;
 
-pub use exec::EXEC_IMAGE_ANNOTATION;
-
-use super::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, TerminationMessagePolicy};
+use super::spec::{ContainerRole, ContainerSpec, FileVariable, PodSpec, Protocol, TerminationMessagePolicy, value_in_env_file};
 use super::state::ContainerIndex;
-use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, Program, TerminationLog};
+use crate::container::{
+    Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, PodGroup, Program, TerminationLog,
+};
 use crate::engine::Engine;
+use crate::limits::ENV_FILE_BYTES_MAX;
 use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
 use crate::observe::{Phase, span};
 use crate::volume::{ContainerFiles, PodDirectory, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -44,6 +45,9 @@ pub struct SandboxConfig {
     pub publish: Vec<PublishedPort>,
     /// Which container has standard input, and from where; the others find theirs empty.
     pub stdin: Option<(ContainerIndex, Stdin)>,
+    /// The program of the image that [`EXEC_IMAGE_ANNOTATION`](super::spec::EXEC_IMAGE_ANNOTATION) names, if the pod has it: what is
+    /// exec'd in the place of the containers' own programs.
+    pub exec_program: Option<Program>,
 }
 
 /// A port of the machine that leads to one of the pod.
@@ -76,6 +80,9 @@ pub struct Sandbox {
     volumes: Arc<PodVolumes>,
     published: Vec<Published>,
     stdin: Option<(ContainerIndex, Stdin)>,
+    exec_program: Option<Program>,
+    /// The limits that its containers share.
+    group: Option<Arc<PodGroup>>,
     /// The latest run of each container.
     runs: Mutex<BTreeMap<ContainerIndex, LatestRun>>,
     /// What its containers may have written.
@@ -91,6 +98,7 @@ pub struct Sandbox {
 struct LatestRun {
     group: Weak<ControlGroup>,
     files: Weak<ContainerFiles>,
+    env: Arc<[(String, String)]>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -125,6 +133,8 @@ impl Sandbox {
             });
         }
         let volumes = Arc::new(volumes);
+        let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };
+        let group = (limits != ContainerLimits::default()).then(|| PodGroup::new(limits));
         Ok(Self {
             spec: Arc::new(spec),
             engine: config.engine,
@@ -132,6 +142,8 @@ impl Sandbox {
             volumes,
             published,
             stdin: config.stdin,
+            exec_program: config.exec_program,
+            group,
             runs: Mutex::default(),
             storage: Arc::default(),
             runtime: Handle::current(),
@@ -181,17 +193,22 @@ impl Sandbox {
         report: impl FnMut(ContainerEvent) + Send + 'static,
     ) -> Result<Container> {
         let config = self.container_config(index, image, log)?;
-        let run = LatestRun { group: Arc::downgrade(&config.group), files: Arc::downgrade(&config.files) };
+        let env = config.wasi.env.clone().into();
+        let run = LatestRun { group: Arc::downgrade(&config.group), files: Arc::downgrade(&config.files), env };
         self.runs().insert(index, run);
         Ok(Container::start(&self.engine, config, report))
     }
 
     /// Everything that one run of a container is made from.
     fn container_config(&self, index: ContainerIndex, image: &ContainerImage, log: &LogWriter) -> Result<ContainerConfig> {
-        let spec = self.container(index)?;
+        let spec = self.container(index)?.with_file_variables(|variable| self.read_variable(variable))?;
+        let spec = spec.as_ref();
         let mut files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
         if let Some(dir) = &spec.working_dir {
             files.make_dir(dir)?;
+        }
+        if spec.read_only_root {
+            files.make_root_read_only()?;
         }
         if let Err(error) = files.make_file(&self.volumes, &spec.termination_message_path) {
             tracing::warn!(target: "wasmpod::pod", container = spec.name, error = error.chain(), "no file for a termination message");
@@ -218,9 +235,31 @@ impl Sandbox {
         let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };
         let termination = TerminationLog::new(&files, &spec.termination_message_path, fallback.then_some(tail));
         let termination = Arc::new(termination);
-        let group = ControlGroup::new(limits, self.storage.on_work(&termination));
+        let group = ControlGroup::in_pod(self.group.clone(), limits, self.storage.on_work(&termination));
         let (program, ports) = (image.program.clone(), spec.ports.clone());
         Ok(ContainerConfig { program, wasi, files, ports, group, termination: Some(termination) })
+    }
+
+    /// The value of a variable that stands in a file of a volume. Who waits for the file starts again until it is there.
+    fn read_variable(&self, variable: &FileVariable) -> Result<Option<String>> {
+        let FileVariable { name, volume, path, key, optional } = variable;
+        let failed = |error: Error| error.within(&format!("variable {name}"));
+        let absent = |what: String| match optional {
+            true => Ok(None),
+            false => Err(failed(Error::not_found(what).with_reason("CreateContainerConfigError"))),
+        };
+        let Some(contents) = self.volumes.read_file(volume, path, ENV_FILE_BYTES_MAX).map_err(failed)? else {
+            return absent(format!("there is no file {path:?} in the volume {volume:?}"));
+        };
+        let unreadable = |error: String| {
+            let error = Error::new(ErrorKind::Unavailable, format!("{path:?} in the volume {volume:?}: {error}"));
+            failed(error.with_reason("CreateContainerConfigError"))
+        };
+        let text = String::from_utf8(contents).map_err(|error| unreadable(error.to_string()))?;
+        match value_in_env_file(&text, key).map_err(|error| unreadable(error.to_string()))? {
+            Some(value) => Ok(Some(value)),
+            None => absent(format!("environment variable key {key:?} not found in file {path:?} of the volume {volume:?}")),
+        }
     }
 
     fn container(&self, index: ContainerIndex) -> Result<&ContainerSpec> {

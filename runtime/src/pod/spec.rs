@@ -3,7 +3,12 @@
 //! [`manifest`](crate::manifest) makes these values from Kubernetes objects, the containerd shim will make them from OCI bundles;
 //! everything behind works on them alone. They are plain data: no I/O, no time, nothing of wasmtime.
 
+mod env_file;
+mod image;
+
 pub use crate::net::{EgressPolicy, HostAlias, Protocol};
+pub use env_file::{EnvFileError, FileVariable, value_in_env_file};
+pub use image::{EXEC_IMAGE_ANNOTATION, PullPolicy, PullSecret};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,6 +46,10 @@ pub struct PodSpec {
     pub egress: EgressPolicy,
     /// `spec.imagePullSecrets`, resolved: what opens the registries of the pod's images.
     pub pull_secrets: Vec<PullSecret>,
+    /// `spec.resources.limits.memory` in bytes: what all containers may have together.
+    pub memory_limit_bytes: Option<u64>,
+    /// `spec.resources.limits.cpu` in thousandths of a processor: what all containers may use together.
+    pub cpu_limit_millicores: Option<u64>,
     /// `status.qosClass`.
     pub qos_class: QosClass,
 }
@@ -54,22 +63,6 @@ pub enum QosClass {
     Burstable,
     /// None has any.
     BestEffort,
-}
-
-/// One entry of `spec.imagePullSecrets`: credentials for registries.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PullSecret {
-    /// The Secret's name.
-    pub name: String,
-    /// Its `.dockerconfigjson`: JSON in the form of docker's `config.json`.
-    pub docker_config: Vec<u8>,
-}
-
-impl std::fmt::Debug for PullSecret {
-    /// The name alone.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullSecret").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 /// `spec.restartPolicy`: which ended containers are started again.
@@ -109,12 +102,17 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// `env` and `envFrom`, resolved and expanded, in the order in which they were first set.
     pub env: Vec<(String, String)>,
+    /// Those of `env` that are read from files when the container starts; until then a [reference](FileVariable::reference) stands for
+    /// each value, here and in `command` and `args`.
+    pub file_variables: Vec<FileVariable>,
     /// `workingDir`: an absolute path in the container.
     pub working_dir: Option<String>,
     /// `ports`.
     pub ports: Vec<ContainerPort>,
     /// `volumeMounts`.
     pub mounts: Vec<VolumeMount>,
+    /// `securityContext.readOnlyRootFilesystem`: nothing can be written outside of its volumes.
+    pub read_only_root: bool,
     /// `resources.limits.memory` in bytes.
     pub memory_limit_bytes: Option<u64>,
     /// `resources.limits.cpu` in thousandths of a processor.
@@ -141,17 +139,6 @@ pub struct ContainerSpec {
     pub termination_message_path: String,
     /// `terminationMessagePolicy`.
     pub termination_message_policy: TerminationMessagePolicy,
-}
-
-/// `imagePullPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Ask the registry at each start which image the reference names.
-    Always,
-    /// Ask only when the image is not here.
-    IfNotPresent,
-    /// Never ask.
-    Never,
 }
 
 /// One entry of `restartPolicyRules`.
@@ -418,9 +405,11 @@ impl ContainerSpec {
             command: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
+            file_variables: Vec::new(),
             working_dir: None,
             ports: Vec::new(),
             mounts: Vec::new(),
+            read_only_root: false,
             memory_limit_bytes: None,
             cpu_limit_millicores: None,
             ephemeral_storage_limit_bytes: None,

@@ -73,6 +73,8 @@ pub struct ContainerFiles {
     dirs: Vec<MountedDir>,
     root: PrivateTree,
     single_files: Vec<PrivateTree>,
+    /// The field of a mount that is a single file in `root`, for writing.
+    written_in_root: Option<String>,
 }
 
 impl ContainerFiles {
@@ -99,6 +101,7 @@ impl ContainerFiles {
                 }
             }
         }
+        let written_in_root = files.iter().find(|file| !file.read_only).map(|file| file.field.clone());
         let single_files = place_files(volumes, root.dir(), &mut dirs, files)?;
         for dir in dirs.iter().filter(|dir| dir.guest_path != "/") {
             // Not where a volume is mounted above it: there it would be hidden.
@@ -108,7 +111,7 @@ impl ContainerFiles {
             let dir = open_dir(root.dir(), c".").map_err(failed)?;
             dirs.insert(0, MountedDir { dir, read_only: false, foreign: false, guest_path: "/".to_owned() });
         }
-        Ok(Self { dirs, root, single_files })
+        Ok(Self { dirs, root, single_files, written_in_root })
     }
 
     /// What the container sees, `/` first, then in the order of its mounts. A path belongs to the directory with the longest
@@ -128,6 +131,19 @@ impl ContainerFiles {
         }
         let made = beneath::make_dirs(self.root.dir(), below_root(&path), Some(0o755));
         made.map(drop).map_err(|error| config_error(format!("cannot make the folder {path}: {}", explain(&error))))
+    }
+
+    /// Takes from the container the right to write into its own `/` (`readOnlyRootFilesystem`); its volumes stay as they are.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerConfigError`: a single file that is mounted for writing lies there.
+    pub fn make_root_read_only(&mut self) -> Result<()> {
+        if let Some(field) = &self.written_in_root {
+            let error = config_error("a single file cannot be mounted for writing beside readOnlyRootFilesystem");
+            return Err(error.at(field).hint("mount the folder that holds the file"));
+        }
+        self.dirs.iter_mut().filter(|dir| dir.guest_path == "/").for_each(|dir| dir.read_only = true);
+        Ok(())
     }
 
     /// How much the container has written into its own `/`.

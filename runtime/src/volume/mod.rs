@@ -40,8 +40,9 @@ use crate::{Error, ErrorKind, Result};
 use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tree::{PrivateTree, is_plain_name, make_dir};
 
@@ -208,6 +209,31 @@ impl PodVolumes {
             Target::File(_) => Err(config_error(format!("the volume {:?} has a single file there, not a directory", mount.volume))
                 .hint("mount the folder that holds the file")),
         }
+    }
+
+    /// The contents of a regular file in a volume, of `bytes_max` bytes at most; `None` when there is none at that path.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerConfigError`: there is no such volume, the path leads out of it, or to something else than a file; the file
+    /// is too long or cannot be read.
+    pub fn read_file(&self, volume: &str, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let failed = |error: io::Error| config_error(format!("cannot read {path:?} in the volume {volume:?}: {}", explain(&error)));
+        let found = self.volumes.get(volume).ok_or_else(|| config_error(format!("the pod has no volume {volume:?}")))?;
+        let node = match beneath::open(found.node.as_fd(), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let kind = file_type(node.as_fd()).map_err(failed)?;
+        if kind != FileType::RegularFile {
+            return Err(config_error(format!("{path:?} in the volume {volume:?} is {}, no file", describe(kind))));
+        }
+        let file = fs::File::open(format!("/proc/self/fd/{}", node.as_raw_fd())).map_err(failed)?;
+        let mut contents = Vec::new();
+        file.take(bytes_max.saturating_add(1)).read_to_end(&mut contents).map_err(failed)?;
+        if contents.len() as u64 > bytes_max {
+            return Err(config_error(format!("{path:?} in the volume {volume:?} has more than {bytes_max} bytes")));
+        }
+        Ok(Some(contents))
     }
 
     fn volume(&self, mount: &VolumeMount) -> Result<&Volume> {

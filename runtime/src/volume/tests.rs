@@ -255,6 +255,24 @@ fn a_single_writable_file_is_the_file_itself() {
 }
 
 #[test]
+fn a_container_can_be_kept_from_writing_outside_of_its_volumes() {
+    let setup = setup(&[empty_dir("data")]);
+    let mut files = setup.container(&[mount("data", "/data")]);
+    files.make_root_read_only().unwrap();
+    files.make_file(&setup.volumes, "/dev/termination-log").unwrap();
+    assert_eq!(guest_paths(&files), [("/", true), ("/data", false), ("/dev", false)]);
+    fs::write(setup.path(&files, "/data/file"), "x").unwrap();
+    let mut with_file = setup.container(&[sub_path("data", "/etc/file", "file")]);
+    let error = with_file.make_root_read_only().unwrap_err();
+    assert_eq!(error.reason(), Some("CreateContainerConfigError"));
+    assert_eq!(
+        format!("{error} | {}", error.advice().unwrap()),
+        "volumeMounts[0].mountPath: a single file cannot be mounted for writing beside readOnlyRootFilesystem | mount the folder that \
+         holds the file"
+    );
+}
+
+#[test]
 fn a_single_file_of_the_host_is_mounted_or_refused_with_what_works() {
     let setup = setup(&[]);
     let file = setup.folder.path().join("host.txt");

@@ -166,6 +166,8 @@ fn says_nothing(field: &SetField) -> bool {
         ("Container", "terminationMessagePath") => "/dev/termination-log",
         ("Container", "terminationMessagePolicy") => "File",
         ("VolumeMount", "mountPropagation") => "None",
+        // The API server writes it out as true.
+        ("PodSpec", "enableServiceLinks") => return true,
         // A headless Service.
         ("ServiceSpec", "clusterIP") => "None",
         // `emptyDir: {}` is a volume, and `projected: {}` would be one.

@@ -434,7 +434,7 @@ fn resources() {
 
 #[test]
 fn what_cannot_be_ignored_safely_is_refused() {
-    assert_snapshot!(error_of(&format!("{}{}", container("securityContext: {privileged: true}\nlifecycle: {preStop: {tcpSocket: {port: 80}}}\nenv: [{name: A, valueFrom: {fileKeyRef: {volumeName: n, path: a, key: b}}}]\nvolumeDevices: [{name: d, devicePath: /dev/d}]"),
+    assert_snapshot!(error_of(&format!("{}{}", container("securityContext: {privileged: true}\nlifecycle: {preStop: {tcpSocket: {port: 80}}}\nenv: [{name: A, value: b}]\nvolumeDevices: [{name: d, devicePath: /dev/d}]"),
         r#"
   hostNetwork: true
   hostPID: true
@@ -444,10 +444,9 @@ fn what_cannot_be_ignored_safely_is_refused() {
   - name: p
     projected: {sources: [{podCertificate: {keyType: ED25519, signerName: a/b}}]}
 "#)), @r#"
-    Invalid: pod.yaml: 8 problems
+    Invalid: pod.yaml: 7 problems
       pod.yaml:9:25: Pod "web": spec.containers[0].securityContext.privileged: not supported: no guest ever gets the rights of its host
       pod.yaml:10:29: Pod "web": spec.containers[0].lifecycle.preStop.tcpSocket: not supported: Kubernetes has given it up and fails such hooks; use httpGet or exec
-      pod.yaml:11:35: Pod "web": spec.containers[0].env[0].valueFrom.fileKeyRef: not supported: variables are resolved before the pod has files; put them into a ConfigMap or a Secret
       pod.yaml:12:7: Pod "web": spec.containers[0].volumeDevices: not supported: wasmpod hands no devices to guests
       pod.yaml:14:3: Pod "web": spec.hostNetwork: not supported: a pod has a network of its own; publish ports with hostPort instead
       pod.yaml:15:3: Pod "web": spec.hostPID: not supported: a WebAssembly guest shares no namespace with its host

@@ -2,7 +2,7 @@
 
 use super::{error_of, pod_of};
 use crate::pod::spec::{
-    ContainerSpec, ExitCodes, Hook, HttpGet, Probe, ProbeAction, PullPolicy, QosClass, RestartPolicy, RestartRule,
+    ContainerSpec, ExitCodes, FileVariable, Hook, HttpGet, Probe, ProbeAction, PullPolicy, QosClass, RestartPolicy, RestartRule,
     RestartRuleAction, TerminationMessagePolicy,
 };
 use insta::assert_snapshot;
@@ -213,6 +213,75 @@ fn the_quality_of_service_follows_from_all_containers() {
     assert_eq!(class(full, full, "{}"), QosClass::Burstable);
     assert_eq!(class(full, "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}", full), QosClass::Burstable);
     assert_eq!(class("{requests: {memory: 1}}", "{}", "{}"), QosClass::Burstable);
+}
+
+/// A pod with these resources of its own, an init container and a container with these of theirs.
+fn with_pod_resources(own: &str, init: &str, container: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  resources: {own}\n  initContainers: [{{name: i, image: i, resources: \
+         {init}}}]\n  containers: [{{name: a, image: a, resources: {container}, env: [{{name: CPU, valueFrom: {{resourceFieldRef: \
+         {{resource: limits.cpu, divisor: 1m}}}}}}]}}]\n"
+    )
+}
+
+#[test]
+fn a_pod_has_resources_of_its_own() {
+    let pod = pod_of(&with_pod_resources("{limits: {cpu: 1, memory: 64Mi}}", "{requests: {cpu: 300m}}", "{}"));
+    assert_eq!((pod.spec.cpu_limit_millicores, pod.spec.memory_limit_bytes), (Some(1000), Some(64 << 20)));
+    assert_eq!(
+        pod.spec.containers[1].env,
+        [("CPU".to_owned(), "1000".to_owned())],
+        "a container without a limit has that of its pod"
+    );
+    let requests = pod.pod.spec.unwrap().resources.unwrap().requests.unwrap();
+    let requests: Vec<_> = requests.iter().map(|(name, amount)| format!("{name} {}", amount.0)).collect();
+    assert_eq!(requests, ["cpu 300m", "memory 64Mi"], "what containers request, or else the limit");
+    assert_eq!(pod.spec.qos_class, QosClass::Burstable);
+    let guaranteed = pod_of(&with_pod_resources("{limits: {cpu: 1, memory: 64Mi}}", "{}", "{}"));
+    assert_eq!(guaranteed.spec.qos_class, QosClass::Guaranteed, "the pod's own resources decide");
+}
+
+#[test]
+fn resources_of_a_pod_and_its_containers_have_to_fit() {
+    let own = "{limits: {cpu: 500m, ephemeral-storage: 1Gi}, requests: {cpu: 100m}}";
+    let error = error_of(&with_pod_resources(own, "{requests: {cpu: 200m}}", "{limits: {cpu: 1, memory: 1Gi}}"));
+    for problem in [
+        r#"spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "memory""#,
+        r#"spec.resources.requests[cpu]: Invalid value: "100m": must be greater than or equal to aggregate container requests of 1000m"#,
+        r#"spec.containers[0].resources.limits[cpu]: Invalid value: "1": must be less than or equal to pod limits of 500m"#,
+    ] {
+        assert!(error.contains(problem), "{problem:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn variables_from_files_are_known_when_the_container_starts() {
+    let with = |reference: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  volumes: [{{name: data, emptyDir: {{}}}}]\n  containers:\n  - \
+             name: a\n    image: a\n    args: [\"$(A)\"]\n    env: [{{name: A, valueFrom: {{fileKeyRef: {reference}}}}}, {{name: B, value: \
+             <$(A)>}}]\n{more}"
+        )
+    };
+    let pod = pod_of(&with("{volumeName: data, path: a/env, key: KEY}", ""));
+    let [container] = &pod.spec.containers[..] else { panic!("one container") };
+    let expected = FileVariable {
+        name: "A".to_owned(),
+        volume: "data".to_owned(),
+        path: "a/env".to_owned(),
+        key: "KEY".to_owned(),
+        optional: false,
+    };
+    assert_eq!(container.file_variables, [expected]);
+    let known = container.with_file_variables(|_| Ok::<_, ()>(Some("value".to_owned()))).unwrap();
+    assert_eq!((known.args.as_slice(), known.env[1].1.as_str()), (&["value".to_owned()][..], "<value>"));
+    let error = error_of(&with("{volumeName: none, path: ../env, key: ''}", ""));
+    for field in ["volumeName: Not found", "path: Invalid value", "key: Required value"] {
+        assert!(error.contains(&format!("valueFrom.fileKeyRef.{field}")), "{field}: {error}");
+    }
+    let mount = "    volumeMounts: [{name: data, mountPath: /data, subPathExpr: $(A)}]\n";
+    let error = error_of(&with("{volumeName: data, path: env, key: KEY}", mount));
+    assert!(error.contains("the variable \"A\" is read from a file, once the volumes are mounted"), "{error}");
 }
 
 #[test]

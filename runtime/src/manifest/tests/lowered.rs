@@ -229,6 +229,8 @@ spec:
         ],
         egress: Deny,
         pull_secrets: [],
+        memory_limit_bytes: None,
+        cpu_limit_millicores: None,
         qos_class: Burstable,
     }
     "#);

@@ -137,7 +137,7 @@ fn env_var(path: &FieldPath, variable: &EnvVar, pod: &Pod<'_>, problems: &mut Pr
     ];
     match given.iter().filter(|given| **given).count() {
         0 => {
-            let rule = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
+            let rule = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
             problems.push(Problem::invalid(path, "", rule));
         }
         1 => env_source(&path, source, pod, problems),
@@ -155,6 +155,12 @@ fn env_source(path: &FieldPath, source: &EnvVarSource, pod: &Pod<'_>, problems: 
     }
     if let Some(reference) = &source.secret_key_ref {
         key(path.field("secretKeyRef"), &reference.name, &reference.key);
+    }
+    if let Some(reference) = &source.file_key_ref {
+        let path = path.field("fileKeyRef");
+        problems.check(volume_of(path.field("volumeName"), &reference.volume_name, pod.volumes));
+        problems.check(named(path.field("path"), &reference.path, names::relative_path));
+        problems.check(named(path.field("key"), &reference.key, names::env_name));
     }
     if let Some(reference) = &source.field_ref {
         problems.check(field_ref(path.field("fieldRef.fieldPath"), &reference.field_path));

@@ -97,6 +97,8 @@ fn pod_spec(spec: &PodSpec, problems: &mut Problems) {
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     let volumes = volume::check(&root.field("volumes"), volumes, &containers, problems);
     self::containers(&root, spec, &volumes, problems);
+    let placed: Vec<_> = placed(spec).take(POD_CONTAINERS_MAX).map(|placed| (placed.path, placed.container)).collect();
+    resources::check_pod(spec, &placed, problems);
 }
 
 fn host_alias(path: &FieldPath, alias: &HostAlias, problems: &mut Problems) {

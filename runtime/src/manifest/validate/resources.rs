@@ -2,8 +2,11 @@
 
 use super::volume::amount;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
-use k8s_openapi::api::core::v1::ResourceRequirements;
-use std::collections::HashMap;
+use crate::manifest::quantity::Quantity as Amount;
+use crate::manifest::resources;
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::collections::{BTreeMap, HashMap};
 
 pub(super) fn check(path: &FieldPath, requirements: &ResourceRequirements, problems: &mut Problems) {
     let mut limits = HashMap::new();
@@ -29,6 +32,37 @@ pub(super) fn check(path: &FieldPath, requirements: &ResourceRequirements, probl
             }
             (Ok(_), _) => {}
             (Err(problem), _) => problems.push(problem),
+        }
+    }
+}
+
+/// What is wrong with the resources of a pod as a whole, by themselves and against those of its containers.
+pub(super) fn check_pod(spec: &PodSpec, containers: &[(FieldPath, &Container)], problems: &mut Problems) {
+    let Some(own) = &spec.resources else { return };
+    let path = FieldPath::of("spec.resources");
+    for (list, amounts) in [("limits", &own.limits), ("requests", &own.requests)] {
+        for name in amounts.iter().flatten().map(|(name, _)| name).filter(|name| *name == "ephemeral-storage") {
+            problems.push(Problem::unsupported(path.field(list).key(name), name, &["cpu", "memory"]));
+        }
+    }
+    check(&path, own, problems);
+    for resource in ["cpu", "memory"] {
+        let text = |amounts: &Option<BTreeMap<String, Quantity>>| Some(amounts.as_ref()?.get(resource)?.0.clone());
+        let parsed = |text: &String| text.parse::<Amount>().ok();
+        if let (Some(request), Some(sum)) = (text(&own.requests), resources::requested(spec, resource))
+            && parsed(&request).is_some_and(|request| request < sum)
+        {
+            let sum = if resource == "cpu" { format!("{}m", sum.millis()) } else { sum.units().to_string() };
+            let rule = format!("must be greater than or equal to aggregate container requests of {sum}");
+            problems.push(Problem::invalid(path.field("requests").key(resource), request, rule));
+        }
+        let Some(limit) = text(&own.limits) else { continue };
+        for (path, container) in containers {
+            let own = container.resources.as_ref().and_then(|resources| text(&resources.limits));
+            if let Some(own) = own.filter(|own| parsed(own) > parsed(&limit)) {
+                let path = path.field("resources.limits").key(resource);
+                problems.push(Problem::invalid(path, own, format!("must be less than or equal to pod limits of {limit}")));
+            }
         }
     }
 }

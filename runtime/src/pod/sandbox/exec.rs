@@ -1,9 +1,10 @@
 //! Exec: which program it is, and what it can see.
 
-use super::{ContainerImage, Sandbox, environment};
+use super::{ContainerImage, LatestRun, Sandbox};
 use crate::container::{Container, ContainerEvent, ExecConfig, ExecStart, Program};
 use crate::engine::Engine;
 use crate::limits::WASM_BYTES_MAX;
+use crate::pod::spec::EXEC_IMAGE_ANNOTATION;
 use crate::pod::state::ContainerIndex;
 use crate::volume::ContainerFiles;
 use crate::wasi::WasiConfig;
@@ -14,21 +15,14 @@ use std::io::Read as _;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The annotation of a pod that names an image whose program is exec'd into its containers.
-pub const EXEC_IMAGE_ANNOTATION: &str = "wasmpod.dev/exec-image";
-
 impl Sandbox {
-    /// The image that the pod's annotation `wasmpod.dev/exec-image` names; its program belongs into [`ExecConfig::program`].
-    pub fn exec_image(&self) -> Option<&str> {
-        self.spec.annotations.get(EXEC_IMAGE_ANNOTATION).map(String::as_str)
-    }
-
     /// Runs something in a container that runs: a further instance in its network, its mounts and its environment, which counts against
     /// its limits. Dropping the handle kills it; the end of the container does too. `report` is called on the guest threads and must
     /// not block.
     ///
     /// What it is: [`ExecConfig::program`]; or else the module that the first argument names, when that is the path of a `.wasm` file
-    /// in the container; or else the program of `image`, the container's own.
+    /// in the container; or else [`SandboxConfig::exec_program`](super::SandboxConfig::exec_program); or else the program of `image`,
+    /// the container's own.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when the container does not run, [`Invalid`](ErrorKind::Invalid) when there is no command, or
@@ -44,14 +38,15 @@ impl Sandbox {
         let about = |error: Error| error.at(format!("container {:?}", spec.name));
         let Some(command) = exec.command.first() else { return Err(about(Error::invalid("there is no command to exec"))) };
         let latest = self.runs().get(&index).cloned();
-        let running = latest.and_then(|run| run.group.upgrade().filter(|group| !group.is_over()).zip(run.files.upgrade()));
-        let Some((group, files)) = running else {
+        let alive = |run: LatestRun| Some((run.group.upgrade().filter(|group| !group.is_over())?, run.files.upgrade()?, run.env));
+        let Some((group, files, env)) = latest.and_then(alive) else {
             return Err(about(Error::new(ErrorKind::Conflict, "it does not run, so nothing can be exec'd into it")));
         };
-        let program = choose(&exec, command, &files, image).map_err(about)?;
+        let own = self.exec_program.as_ref().unwrap_or(&image.program);
+        let program = choose(&exec, command, &files, own).map_err(about)?;
         let program = program.linked(&self.engine, &self.runtime);
         let wasi = WasiConfig {
-            env: merged(environment(&self.spec, spec), exec.env),
+            env: merged(env.to_vec(), exec.env),
             args: exec.command,
             working_dir: exec.working_dir.or_else(|| spec.working_dir.clone()),
             preopens: Vec::new(),
@@ -76,7 +71,7 @@ enum Source {
     },
 }
 
-fn choose(exec: &ExecConfig, command: &str, files: &Arc<ContainerFiles>, image: &ContainerImage) -> Result<Source> {
+fn choose(exec: &ExecConfig, command: &str, files: &Arc<ContainerFiles>, own: &Program) -> Result<Source> {
     if let Some(program) = &exec.program {
         return Ok(Source::Linked(program.clone()));
     }
@@ -86,13 +81,13 @@ fn choose(exec: &ExecConfig, command: &str, files: &Arc<ContainerFiles>, image: 
             return Ok(Source::File { path, file });
         }
     }
-    if image.program.serves_http() {
+    if own.serves_http() {
         return Err(Error::invalid(format!(
             "there is nothing to exec as {command:?}: the container serves wasi:http, which has no command"
         ))
         .hint(format!("name a .wasm file that the container can see, or an image by the annotation {EXEC_IMAGE_ANNOTATION}")));
     }
-    Ok(Source::Linked(image.program.clone()))
+    Ok(Source::Linked(own.clone()))
 }
 
 impl Source {

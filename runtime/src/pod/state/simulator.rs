@@ -94,6 +94,8 @@ pub(crate) fn pod(restart_policy: RestartPolicy) -> Scenario {
         volumes: Vec::new(),
         egress: EgressPolicy::Deny,
         pull_secrets: Vec::new(),
+        memory_limit_bytes: None,
+        cpu_limit_millicores: None,
         qos_class: QosClass::BestEffort,
     };
     Scenario { spec, plans: Vec::new(), script: vec![(0, Event::Begin)], until: 1000 }

@@ -120,6 +120,7 @@ impl Kit {
         self.adjust(&mut pod.spec)?;
         // All but what this replica alone names is here already.
         self.programs.load([&pod.spec]).await?;
+        let exec_program = self.programs.exec_program(&pod.spec);
         let (images, image_volumes) = self.programs.apply(&mut pod.spec)?;
         let publish = self.publish.get(workload).cloned().unwrap_or_default();
         let any_port = publish.iter().any(|port| port.host.port() == 0);
@@ -131,6 +132,7 @@ impl Kit {
             image_volumes,
             publish,
             stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
+            exec_program,
         };
         let pod_name = format!("pod {}", pod.spec.name);
         let within = |error: Error| match error.subject().filter(|field| field.starts_with("spec.")) {

@@ -9,6 +9,7 @@ use crate::args::{RegistryArgs, RunArgs};
 use crate::progress::Progress;
 use crate::{image_store, registries, report};
 use futures::future::try_join_all;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +20,7 @@ use wasmpod::engine::{self, Engine};
 use wasmpod::image::{self, Image, ImageReference, Images, Lease, ObtainedImage, PullObserver};
 use wasmpod::pod::ContainerImage;
 use wasmpod::pod::backoff::{Backoff, BackoffPolicy};
-use wasmpod::pod::spec::{ContainerSpec, PodSpec, PullPolicy, PullSecret, VolumeSource, VolumeSpec};
+use wasmpod::pod::spec::{ContainerSpec, EXEC_IMAGE_ANNOTATION, PodSpec, PullPolicy, PullSecret, VolumeSource, VolumeSpec};
 use wasmpod::{Error, ErrorKind, Result};
 
 /// What brings programs, and keeps those that it brought: a pod that is made later finds them.
@@ -80,8 +81,9 @@ impl Programs {
         {
             let ready = self.ready();
             for spec in specs {
-                for container in &spec.containers {
-                    let key = key(spec, container);
+                let containers = spec.containers.iter().map(Cow::Borrowed).chain(spec.exec_container().map(Cow::Owned));
+                for container in containers {
+                    let key = key(spec, &container);
                     if !ready.programs.contains_key(&key) {
                         programs.entry(key).or_insert((spec, container));
                     }
@@ -95,9 +97,12 @@ impl Programs {
             }
         }
         let programs = try_join_all(programs.into_iter().map(|(key, (spec, container))| async move {
-            let user = format!("container {} of pod {}", container.name, spec.name);
+            let user = match &container {
+                Cow::Borrowed(container) => format!("container {} of pod {}", container.name, spec.name),
+                Cow::Owned(_) => format!("annotation {EXEC_IMAGE_ANNOTATION} of pod {}", spec.name),
+            };
             let within = |error: Error| if self.is_file { error } else { error.within(&user) };
-            self.load_one(spec, container).await.map(|loaded| (key, loaded)).map_err(within)
+            self.load_one(spec, &container).await.map(|loaded| (key, loaded)).map_err(within)
         }));
         let volumes = try_join_all(volumes.into_iter().map(|(key, (spec, volume, reference, policy))| async move {
             let within = |error: Error| error.within(&format!("volume {} of pod {}", volume.name, spec.name));
@@ -133,6 +138,12 @@ impl Programs {
         };
         let volumes = image_volumes(spec).map(files).collect::<Result<_>>()?;
         Ok((images, volumes))
+    }
+
+    /// What is exec'd into the pod's containers, if it names an image for that; it was loaded before.
+    pub(super) fn exec_program(&self, spec: &PodSpec) -> Option<Program> {
+        let container = spec.exec_container()?;
+        self.ready().programs.get(&key(spec, &container)).map(|loaded| loaded.runs.program.clone())
     }
 
     fn ready(&self) -> MutexGuard<'_, Ready> {
