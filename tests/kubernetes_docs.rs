@@ -121,7 +121,7 @@ fn a_job_tries_again() {
 #[test]
 fn a_job_fails_at_once_for_a_failure_that_trying_again_cannot_mend() {
     let finished = folder("job-pod-failure-policy").run(&["manifest.yaml"]);
-    assert_eq!((finished.status, finished.stdout.as_str()), (42, "Simulating a bug\n"), "{finished:?}");
+    assert_eq!((finished.status, finished.stdout.as_str()), (1, "Simulating a bug\n"), "{finished:?}");
     assert!(
         finished.stderr.contains("Job job-pod-failure-policy-failjob failed: PodFailurePolicy: Container main"),
         "{finished:?}"

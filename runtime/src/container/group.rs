@@ -246,13 +246,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_container_over_its_limit_waits_for_what_it_owes() {
         let (group, control) = limited(100);
-        group.charge(Duration::from_millis(24));
+        group.charge(Duration::from_millis(23));
         let asked = Instant::now();
         group.may_run(&control).await;
         let waited = asked.elapsed();
         assert!((200..=202).contains(&waited.as_millis()), "{waited:?}");
         assert_eq!(group.usage().throttled_ns, 200_000_000, "what it waited beyond that is not its limit's doing");
-        assert_eq!(group.usage().cpu_ns, 24_000_000);
+        assert_eq!(group.usage().cpu_ns, 23_000_000);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ pub(super) static INSIDE: &[(&str, &[(&str, &str)])] = &[
             ("imagePullSecrets", "LocalObjectReference"),
             ("initContainers", "Container"),
             ("os", "PodOS"),
+            ("resources", "ResourceRequirements"),
             ("securityContext", "PodSecurityContext"),
             ("volumes", "Volume"),
         ],
@@ -46,6 +47,7 @@ pub(super) static INSIDE: &[(&str, &[(&str, &str)])] = &[
         &[
             ("configMapKeyRef", "ConfigMapKeySelector"),
             ("fieldRef", "ObjectFieldSelector"),
+            ("fileKeyRef", "FileKeySelector"),
             ("resourceFieldRef", "ResourceFieldSelector"),
             ("secretKeyRef", "SecretKeySelector"),
         ],
@@ -88,7 +90,21 @@ pub(super) static INSIDE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("DaemonSetSpec", &[("selector", "LabelSelector"), ("template", "PodTemplateSpec")]),
-    ("JobSpec", &[("selector", "LabelSelector"), ("template", "PodTemplateSpec")]),
+    (
+        "JobSpec",
+        &[
+            ("podFailurePolicy", "PodFailurePolicy"),
+            ("selector", "LabelSelector"),
+            ("successPolicy", "SuccessPolicy"),
+            ("template", "PodTemplateSpec"),
+        ],
+    ),
+    ("PodFailurePolicy", &[("rules", "PodFailurePolicyRule")]),
+    (
+        "PodFailurePolicyRule",
+        &[("onExitCodes", "PodFailurePolicyOnExitCodesRequirement"), ("onPodConditions", "PodFailurePolicyOnPodConditionsPattern")],
+    ),
+    ("SuccessPolicy", &[("rules", "SuccessPolicyRule")]),
     ("PodTemplateSpec", &[("metadata", "ObjectMeta"), ("spec", "PodSpec")]),
     ("LabelSelector", &[("matchExpressions", "LabelSelectorRequirement")]),
     ("ServiceSpec", &[("ports", "ServicePort")]),

@@ -353,7 +353,7 @@ envFrom:
       pod.yaml:10:10: Pod "web": spec.containers[0].env[0].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='
       pod.yaml:11:9: Pod "web": spec.containers[0].env[1].name: Required value
       pod.yaml:12:29: Pod "web": spec.containers[0].env[2].valueFrom: Invalid value: "": may not be specified when `value` is not empty
-      pod.yaml:13:19: Pod "web": spec.containers[0].env[3].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`
+      pod.yaml:13:19: Pod "web": spec.containers[0].env[3].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`
       pod.yaml:14:42: Pod "web": spec.containers[0].env[4].valueFrom.fieldRef.fieldPath: Unsupported value: "metadata.nam": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels['<KEY>']", "metadata.annotations['<KEY>']", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs" (did you mean "metadata.name"?)
       pod.yaml:15:50: Pod "web": spec.containers[0].env[5].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.gpu": supported values: "limits.cpu", "limits.memory", "limits.ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage" (did you mean "limits.cpu"?)
       pod.yaml:15:72: Pod "web": spec.containers[0].env[5].valueFrom.resourceFieldRef.containerName: Not found: "ap"

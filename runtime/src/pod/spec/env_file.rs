@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_written_otherwise_is_told_with_its_line() {
-        let wrong = |text| value_in_env_file(text, "Z").unwrap_err().to_string().split_once("at ").unwrap().1.to_owned();
+        let wrong = |text| value_in_env_file(text, "Z").unwrap_err().to_string().split_once("format at ").unwrap().1.to_owned();
         assert_eq!(wrong("A='1'\nB"), "line 2: missing '='");
         assert_eq!(wrong("='1'"), "line 1: empty variable name");
         assert_eq!(wrong("A ='1'"), "line 1: whitespace before '=' is not allowed");

@@ -67,7 +67,7 @@ impl PodState {
         let always = Transition { met: true, since: Duration::ZERO };
         let plain = |kind, Transition { met, since }| Condition { kind, met, reason: None, message: None, since };
         let completed = (self.phase() == Phase::Succeeded).then_some("PodCompleted");
-        let ended = completed.or((self.phase() == Phase::Failed).then_some("PodFailed"));
+        let ended = completed.or_else(|| (self.phase() == Phase::Failed).then_some("PodFailed"));
         let (ready_reason, ready_message) = match ended {
             Some(ended) => (Some(ended), None),
             _ if ready.met => (None, None),
