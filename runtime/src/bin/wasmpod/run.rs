@@ -128,10 +128,9 @@ async fn finish(
     stopped_with: Option<u8>,
 ) -> Result<ExitCode> {
     events.all_shown().await;
-    if let Some(printer) = Arc::into_inner(printer) {
-        // An error would mean that it panicked, which is said already.
-        drop(tokio::task::spawn_blocking(move || printer.finish()).await);
-    }
+    // Not only when nobody else has a hold of it: a container's task on a guest thread may, after its pod's end is known. An error would
+    // mean that it panicked, which is said already.
+    drop(tokio::task::spawn_blocking(move || printer.finish()).await);
     result::explain(&reports, stopped_with.is_some());
     let was_made = reports.iter().any(|workload| !workload.pods.is_empty());
     let is_read = match output.filter(|_| was_made) {

@@ -8,7 +8,7 @@ use super::args::PrefixArg;
 use super::{environment, report};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -36,7 +36,8 @@ pub(crate) enum Destination {
 /// The printing thread.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    readers: Option<mpsc::UnboundedSender<Source>>,
+    /// None once no more output is to come.
+    readers: Mutex<Option<mpsc::UnboundedSender<Source>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Told when nobody reads the output any more.
     closed: Arc<Notify>,
@@ -123,12 +124,12 @@ impl Printer {
         let closed = Arc::new(Notify::new());
         let print = print(inbox, destination, Arc::clone(&closed));
         let thread = std::thread::Builder::new().name("wasmpod-output".to_owned()).spawn(move || runtime.block_on(print))?;
-        Ok(Self { readers: Some(readers), thread: Mutex::new(Some(thread)), closed })
+        Ok(Self { readers: Mutex::new(Some(readers)), thread: Mutex::new(Some(thread)), closed })
     }
 
     /// Shows what comes out of `reader`, until the container closes it.
     pub(crate) fn show(&self, reader: LogReader, prefix: Option<Prefix>) {
-        if let Some(readers) = &self.readers {
+        if let Some(readers) = &*locked(&self.readers) {
             // The thread is gone only when the output is: then the reader is dropped, and the container writes into the void.
             drop(readers.send(Source { reader, prefix }));
         }
@@ -139,14 +140,18 @@ impl Printer {
         self.closed.notified().await;
     }
 
-    /// Waits until everything that was written is shown.
-    pub(crate) fn finish(mut self) {
-        self.readers = None;
-        let thread = self.thread.get_mut().map_or(None, Option::take);
+    /// Waits until everything that was written is shown, whoever else still has a hold of this. Blocks.
+    pub(crate) fn finish(&self) {
+        drop(locked(&self.readers).take());
+        let thread = locked(&self.thread).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             report::warn("the thread that prints the containers' output ended early; some of it may be missing");
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, destination: Destination, closed: Arc<Notify>) {
