@@ -15,8 +15,8 @@ pub fn run(data: &[u8]) {
 
 fn repaired(data: &[u8]) -> Result<Vec<u8>> {
     let mut file = data.to_vec();
-    let mut at = 0;
-    while let Some(block) = file.get_mut(at..at + 512) {
+    let mut at: usize = 0;
+    while let Some(block) = file.get_mut(at..at.saturating_add(512)) {
         let header = tar::Header::from_byte_slice(block).clone();
         let mut header = header;
         header.set_cksum();
