@@ -134,7 +134,9 @@ async fn four_busy_containers_hold_their_cpu_limits() {
         assert!(used <= elapsed * rate * 1.05 + 0.05, "{used} s of {} s at {limit}m", elapsed * rate);
         // And it was held back for what it used and no longer: what is missing then was never its limit's doing.
         let owed = used * (1.0 / rate - 1.0);
-        assert!(throttled > 0.0 && throttled <= owed * 1.05 + 0.05, "held back {throttled} s for {owed} s at {limit}m");
+        assert!(throttled <= owed * 1.05 + 0.05, "held back {throttled} s for {owed} s at {limit}m");
+        // One that the machine starved was never over its limit; whoever reached it was stopped there by nothing else.
+        assert!(throttled > 0.0 || used < elapsed * rate * 0.95, "never held back with {used} s at {limit}m");
     }
     for run in runs {
         run.kill().await;

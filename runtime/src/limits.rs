@@ -372,6 +372,14 @@ pub const SIMILAR_CANDIDATES_MAX: usize = 200;
 pub const RESTART_RULES_MAX: usize = 20;
 /// Exit codes of one restart rule, as in Kubernetes.
 pub const RESTART_RULE_EXIT_CODES_MAX: usize = 255;
+/// Rules of a Job's `podFailurePolicy` or `successPolicy`, as in Kubernetes.
+pub const JOB_RULES_MAX: usize = 20;
+/// Exit codes of one such rule, as in Kubernetes.
+pub const JOB_RULE_EXIT_CODES_MAX: usize = 255;
+/// Pod conditions of one such rule, as in Kubernetes.
+pub const JOB_RULE_CONDITIONS_MAX: usize = 20;
+/// Bytes of a rule's `succeededIndexes`, as in Kubernetes.
+pub const JOB_INDEXES_BYTES_MAX: usize = 64 << 10;
 /// Times that a document is read again after a value of a wrong type, to find the next one; each costs a pass.
 pub const MANIFEST_TYPE_ERRORS_MAX: usize = 10;
 /// Bytes of a label selector: far more than a command line or a Service has.

@@ -1,7 +1,10 @@
 //! What a Job says, and the rules that the API server checks for it (`pkg/apis/batch/validation`).
 
 use super::kinds::count;
-use crate::limits::{JOB_COMPLETIONS_MAX, WORKLOAD_REPLICAS_MAX};
+use crate::limits::{
+    JOB_COMPLETIONS_MAX, JOB_INDEXES_BYTES_MAX, JOB_RULE_CONDITIONS_MAX, JOB_RULE_EXIT_CODES_MAX, JOB_RULES_MAX,
+    WORKLOAD_REPLICAS_MAX,
+};
 use crate::manifest::names;
 use crate::manifest::problem::{FieldPath, Problem, Problems};
 use crate::workload::spec::{FailureAction, FailureRule, Failures, IndexLimits, JobSpec, PodConditionPattern, SuccessRule};
@@ -9,14 +12,6 @@ use k8s_openapi::api::batch::v1 as batch;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The most rules of a policy, as in Kubernetes.
-const RULES_MAX: usize = 20;
-/// The most exit codes of a rule, as in Kubernetes.
-const EXIT_CODES_MAX: usize = 255;
-/// The most conditions of a rule, as in Kubernetes.
-const CONDITIONS_MAX: usize = 20;
-/// The most bytes of `succeededIndexes`, as in Kubernetes.
-const INDEXES_BYTES_MAX: usize = 64 * 1024;
 /// `backoffLimit` of a Job whose indexes have limits of their own: none.
 const NO_LIMIT: u32 = i32::MAX.cast_unsigned();
 
@@ -94,7 +89,7 @@ fn failure_rules(spec: &batch::JobSpec, problems: &mut Problems) -> Vec<FailureR
         .map(|container| container.name.as_str())
         .collect();
     let path = FieldPath::of("spec.podFailurePolicy.rules");
-    if is_too_long(&path, policy.rules.len(), RULES_MAX, problems) {
+    if is_too_long(&path, policy.rules.len(), JOB_RULES_MAX, problems) {
         return Vec::new();
     }
     let rules = policy.rules.iter().enumerate();
@@ -157,7 +152,7 @@ fn exit_codes(
     if codes.values.is_empty() {
         problems.push(Problem::invalid(values.clone(), &codes.values, "at least one value is required"));
     }
-    if !is_too_long(&values, codes.values.len(), EXIT_CODES_MAX, problems) {
+    if !is_too_long(&values, codes.values.len(), JOB_RULE_EXIT_CODES_MAX, problems) {
         let mut seen = BTreeSet::new();
         for (index, code) in codes.values.iter().enumerate() {
             if codes.operator == "In" && *code == 0 {
@@ -183,7 +178,7 @@ fn pod_conditions(
     patterns: &[batch::PodFailurePolicyOnPodConditionsPattern],
     problems: &mut Problems,
 ) -> Vec<PodConditionPattern> {
-    if is_too_long(path, patterns.len(), CONDITIONS_MAX, problems) {
+    if is_too_long(path, patterns.len(), JOB_RULE_CONDITIONS_MAX, problems) {
         return Vec::new();
     }
     let pattern = |(index, pattern): (usize, &batch::PodFailurePolicyOnPodConditionsPattern)| {
@@ -211,7 +206,7 @@ fn success_rules(spec: &batch::JobSpec, indexed: bool, completions: Option<u32>,
         let message = "Required value: at least one rules must be specified when the successPolicy is specified";
         problems.push(Problem::new(path.clone(), message));
     }
-    if is_too_long(&path, policy.rules.len(), RULES_MAX, problems) {
+    if is_too_long(&path, policy.rules.len(), JOB_RULES_MAX, problems) {
         return Vec::new();
     }
     let rules = policy.rules.iter().enumerate();
@@ -225,7 +220,7 @@ fn success_rule(path: &FieldPath, rule: &batch::SuccessPolicyRule, completions: 
     }
     let indexes = rule.succeeded_indexes.as_deref().and_then(|text| {
         let path = path.field("succeededIndexes");
-        let parsed = if text.len() > INDEXES_BYTES_MAX { Err(too_long()) } else { indexes(text, completions) };
+        let parsed = if text.len() > JOB_INDEXES_BYTES_MAX { Err(too_long()) } else { indexes(text, completions) };
         parsed.map_err(|why| problems.push(Problem::invalid(path, text, format!("error parsing succeededIndexes: {why}")))).ok()
     });
     let count = rule.succeeded_count.map(|count| {
@@ -261,7 +256,7 @@ fn indexes(text: &str, completions: u32) -> Result<BTreeSet<u32>, String> {
 }
 
 fn too_long() -> String {
-    format!("may not be more than {INDEXES_BYTES_MAX} bytes")
+    format!("may not be more than {JOB_INDEXES_BYTES_MAX} bytes")
 }
 
 fn is_too_long(path: &FieldPath, length: usize, max: usize, problems: &mut Problems) -> bool {
