@@ -102,6 +102,9 @@ fn embedded_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     };
     match ip.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        // NAT64 within one network (RFC 8215): with a prefix of 48 bits (RFC 6052) or of 96; and addresses translated without state.
+        [0x64, 0xff9b, 1, high, middle, low, 0, 0] => Some(join(high, middle << 8 | low >> 8)),
+        [0x64, 0xff9b, 1, _, _, _, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(join(high, low)),
         // `::` and `::1` are addresses of IPv6's own.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(join(high, low)),
         [0x2002, high, low, ..] => Some(join(high, low)),
@@ -122,6 +125,7 @@ mod tests {
         for address in ["1.1.1.1:53", "192.168.1.1:80", "10.0.0.1:80", "172.16.0.1:80", "100.64.0.1:80", "[2606:4700::1111]:443"] {
             assert!(allows(address), "{address}");
         }
+        assert!(allows("[64:ff9b:1::1.1.1.1]:53") && allows("[64:ff9b:1:101:1:100::]:53"));
         assert!(allows("[64:ff9b::1.1.1.1]:53") && allows("[fd12::1]:80") && allows("[::ffff:1.1.1.1]:53"));
     }
 
@@ -137,7 +141,8 @@ mod tests {
     #[test]
     fn another_spelling_of_a_forbidden_address_is_forbidden() {
         let addresses = "[::ffff:127.0.0.1]:80 [::ffff:0.0.0.0]:80 [::ffff:169.254.169.254]:80 [::127.0.0.1]:80 [64:ff9b::127.0.0.1]:80 \
-                         [64:ff9b::169.254.169.254]:80 [2002:7f00:1::]:80 [2002:a9fe:a9fe::1]:80";
+                         [64:ff9b::169.254.169.254]:80 [2002:7f00:1::]:80 [2002:a9fe:a9fe::1]:80 [64:ff9b:1::169.254.169.254]:80 \
+                         [64:ff9b:1:fffe::127.0.0.1]:80 [64:ff9b:1:a9fe:a9:fe00::]:80 [::ffff:0:127.0.0.1]:80";
         for address in addresses.split_whitespace() {
             assert!(!allows(address), "{address}");
         }
