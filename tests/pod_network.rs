@@ -57,6 +57,8 @@ fn a_published_port_leads_to_the_pod() {
     let (status, body) = http_get(port, "/");
     assert_eq!(status, 200);
     assert!(body.contains("key-value"), "{body}");
+    // The front serves before the store behind it listens, and says so.
+    wait_for("the store", || (http_get(port, "/greeting").0 != 502).then_some(()));
     let put = "PUT /greeting HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
     assert_eq!(http(port, put).0, 201);
     let (status, body) = http_get(port, "/greeting");
