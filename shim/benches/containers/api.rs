@@ -105,6 +105,8 @@ impl<'a> Api<'a> {
             container_id: id.to_owned(),
             rootfs: snapshot.into_inner().mounts,
             stdout: pipe.display().to_string(),
+            // runc's shim wants both.
+            stderr: pipe.display().to_string(),
             ..Default::default()
         };
         TasksClient::new(self.channel.clone()).create(with_namespace!(task, NAMESPACE)).await.unwrap();
