@@ -65,7 +65,7 @@ fn manifests() {
 }
 
 #[test]
-fn modules_by_wasm_smith() {
+fn modules_of_odd_shapes() {
     replay("module");
 }
 
