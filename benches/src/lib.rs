@@ -7,7 +7,6 @@
 )]
 
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmpod::container::Program;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
@@ -17,7 +16,7 @@ use wasmpod::net::AddressPool;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::spec::PodSpec;
 use wasmpod::pod::state::{Attempt, ContainerIndex};
-use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, Sandbox, SandboxConfig};
+use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, PodImages, Sandbox, SandboxConfig};
 
 /// A preview-1 program that says hello and ends: the least that a container does.
 pub const HELLO: &str = r#"(module
@@ -61,7 +60,7 @@ impl Bench {
         .unwrap();
         let artifact = runtime.block_on(engine.load("hello", Bytes::from_static(HELLO.as_bytes()))).unwrap();
         let program = Program::link(&artifact).unwrap();
-        let image = ContainerImage { program, id: artifact.digest().to_string(), entrypoint: "hello".to_owned() };
+        let image = ContainerImage::of_program(program, artifact.digest().to_string(), "hello");
         Self { runtime, engine, image, addresses: AddressPool::new(), folder }
     }
 
@@ -76,16 +75,14 @@ impl Bench {
 
     /// Runs a pod from its spec to its end, its output thrown away.
     pub async fn run_pod(&self, spec: PodSpec) {
-        let images = vec![self.image.clone(); spec.containers.len()];
+        let images = PodImages::Present(vec![self.image.clone(); spec.containers.len()]);
         let config = SandboxConfig {
             engine: self.engine.clone(),
             addresses: self.addresses.take().unwrap(),
             state_dir: self.folder.path().to_path_buf(),
             claims_dir: None,
-            image_volumes: BTreeMap::new(),
             publish: Vec::new(),
             stdin: None,
-            exec_program: None,
         };
         let sandbox = Sandbox::prepare(spec, config).await.unwrap();
         let config =

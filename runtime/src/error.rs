@@ -51,6 +51,16 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync + 'static>>,
 }
 
+impl ErrorKind {
+    /// The exit status of the command line: 2 for bad input, as clap has it for wrong flags; 1 for everything else.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid | Self::NotFound => 2,
+            Self::Conflict | Self::Denied | Self::Limit | Self::Unavailable | Self::Internal => 1,
+        }
+    }
+}
+
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

@@ -19,6 +19,8 @@ extern crate self as wasmpod;
 mod error;
 pub mod limits;
 pub mod observe;
+mod directory;
+mod tls;
 pub mod manifest;
 pub mod pod;
 pub mod workload;

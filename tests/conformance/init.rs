@@ -1,8 +1,8 @@
 //! init_container, container_lifecycle (init containers).
 
 use super::log::live;
-use super::simulator::Run::{Exit, NeverStarts, NoStart};
-use super::simulator::pod;
+use super::simulator::Run::{Exit, NoStart};
+use super::simulator::{Pull, pod};
 use super::{DONE, FAILED, SERVES};
 use wasmpod::pod::spec::RestartPolicy::{Always, Never, OnFailure};
 use wasmpod::pod::state::Phase;
@@ -63,7 +63,7 @@ fn an_init_container_that_cannot_be_made_holds_back_the_app() {
     let life = live(&pod(Always).init("one", [NoStart("CreateContainerConfigError")]).app("app", [SERVES]).until(100));
     life.doesnt_start("app");
     life.lives_on_as(Phase::Pending);
-    let life = live(&pod(Always).init("one", [NeverStarts("InvalidImageName")]).app("app", [SERVES]));
+    let life = live(&pod(Always).init("one", [DONE]).pulls([Pull::NeverWorks("InvalidImageName")]).app("app", [SERVES]));
     life.doesnt_start("app");
     life.ends_as(Phase::Failed);
 }

@@ -1,8 +1,8 @@
 //! container_restart_policy, container_restart_backoff, restart, container_restart: which containers run again, and when.
 
 use super::log::live;
-use super::simulator::Run::{Exit, Forever, NoStart};
-use super::simulator::{Scenario, pod};
+use super::simulator::Run::{Exit, Forever};
+use super::simulator::{Pull, Scenario, pod};
 use super::{DONE, FAILED, SERVES};
 use wasmpod::pod::spec::RestartPolicy::{Always, Never, OnFailure};
 use wasmpod::pod::spec::{ExitCodes, RestartPolicy, RestartRule, RestartRuleAction};
@@ -67,8 +67,11 @@ fn the_back_off_is_forgotten_after_ten_minutes_of_running() {
 
 #[test]
 fn an_image_that_cannot_be_pulled_is_tried_again() {
-    let life = live(&pod(Always).app("app", [NoStart("ErrImagePull"), NoStart("ErrImagePull"), Forever]).until(60));
-    assert_eq!(life.seconds("start app"), [0.0, 10.0, 30.0]);
+    let away = Pull::Fails("ErrImagePull");
+    let life =
+        live(&pod(Always).app("app", [SERVES]).pulls([away, away, away, away, away, away, away, Pull::Takes(5)]).until(2000));
+    assert_eq!(life.seconds("pull for app fails"), [0.0, 10.0, 30.0, 70.0, 150.0, 310.0, 610.0]);
+    assert_eq!(life.seconds("start app"), [915.0]);
     life.restarted_times("app", 0);
     assert!(life.says("Back-off pulling image \"app.wasm\""));
     life.lives_on_as(Phase::Running);

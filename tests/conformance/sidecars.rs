@@ -1,9 +1,8 @@
 //! container_lifecycle (restartable init containers): sidecars start in their turn, outlive the apps, and restart whatever the policy.
 
 use super::log::live;
-use super::simulator::Health;
-use super::simulator::Run::{Exit, NoStart, SlowStart, SlowStop};
-use super::simulator::pod;
+use super::simulator::Run::{Exit, SlowStart, SlowStop};
+use super::simulator::{Health, Pull, pod};
 use super::{DONE, FAILED, SERVES, probe};
 use wasmpod::pod::spec::RestartPolicy::{Always, Never, OnFailure};
 use wasmpod::pod::state::{Phase, ProbeKind};
@@ -106,7 +105,7 @@ fn an_init_container_that_fails_ends_the_sidecars_before_it_and_starts_none_afte
 
 #[test]
 fn a_sidecar_with_a_bad_image_holds_back_the_rest() {
-    let life = live(&pod(Always).sidecar("side", [NoStart("ErrImagePull")]).app("app", [SERVES]).until(60));
+    let life = live(&pod(Always).sidecar("side", [SERVES]).pulls([Pull::Fails("ErrImagePull")]).app("app", [SERVES]).until(60));
     life.doesnt_start("app");
     life.lives_on_as(Phase::Pending);
 }

@@ -2,8 +2,8 @@
 
 use super::SERVES;
 use super::log::live;
-use super::simulator::Run::{Exit, NoStart, SlowStart, SlowStop, Stubborn};
-use super::simulator::{HookRun, pod};
+use super::simulator::Run::{Exit, SlowStart, SlowStop, Stubborn};
+use super::simulator::{HookRun, Pull, pod};
 use std::time::Duration;
 use wasmpod::pod::spec::RestartPolicy::{Always, Never};
 use wasmpod::pod::state::HookKind::PreStop;
@@ -78,8 +78,11 @@ fn a_pod_deleted_between_restarts_ends_at_once() {
 
 #[test]
 fn a_pod_whose_image_never_came_can_be_deleted() {
-    let life = live(&pod(Always).app("app", [NoStart("ErrImagePull")]).stop_at(5));
-    assert_eq!(life.seconds("failed"), [5.0]);
+    for pull in [Pull::Fails("ErrImagePull"), Pull::Takes(100)] {
+        let life = live(&pod(Always).app("app", [SERVES]).pulls([pull]).stop_at(5));
+        life.doesnt_start("app");
+        assert_eq!(life.seconds("failed"), [5.0]);
+    }
 }
 
 #[test]

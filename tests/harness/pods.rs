@@ -15,7 +15,7 @@ use wasmpod::net::AddressPool;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::spec::PodSpec;
 use wasmpod::pod::state::{Attempt, ContainerIndex};
-use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, Sandbox, SandboxConfig};
+use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, PodImages, Sandbox, SandboxConfig};
 
 /// The one engine of this process.
 pub fn engine() -> &'static Engine {
@@ -58,7 +58,13 @@ impl TestPod {
         let (sandbox, images) = prepare(&folder, manifest, adjust).await;
         let output = Arc::new(Captured::default());
         let backoff = BackoffPolicy::KUBELET.with_initial(Duration::from_millis(10));
-        let config = PodConfig { sandbox, images, backoff, output: Arc::clone(&output) as _, host_ips: Vec::new() };
+        let config = PodConfig {
+            sandbox,
+            images: PodImages::Present(images),
+            backoff,
+            output: Arc::clone(&output) as _,
+            host_ips: Vec::new(),
+        };
         Self { pod: Pod::start(config).unwrap(), output, _folder: folder }
     }
 
@@ -82,23 +88,22 @@ pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut P
     let manifest = Manifest::parse(manifest, "test").unwrap();
     let mut spec = manifest.lower(|_| LowerContext::new("uid")).unwrap().remove(0).spec;
     adjust(&mut spec);
-    let mut images = Vec::new();
-    for container in &spec.containers {
-        images.push(load(&container.image, folder.path()).await);
-    }
     let exec_program = match spec.exec_container() {
         Some(container) => Some(load(&container.image, folder.path()).await.program),
         None => None,
     };
+    let mut images = Vec::new();
+    for container in &spec.containers {
+        let image = load(&container.image, folder.path()).await;
+        images.push(ContainerImage { exec_program: exec_program.clone(), ..image });
+    }
     let config = SandboxConfig {
         engine: engine().clone(),
         addresses: addresses().take().unwrap(),
         state_dir: folder.path().to_path_buf(),
         claims_dir: None,
-        image_volumes: BTreeMap::new(),
         publish: Vec::new(),
         stdin: None,
-        exec_program,
     };
     (Sandbox::prepare(spec, config).await.unwrap(), images)
 }
@@ -107,11 +112,7 @@ pub async fn load(image: &str, base: &Path) -> ContainerImage {
     let reference = ImageReference::parse(image, Some(base)).unwrap();
     let contents = image::load(&reference).unwrap();
     let artifact = engine().load(image, contents.bytes).await.unwrap();
-    ContainerImage {
-        program: Program::link(&artifact).unwrap(),
-        id: format!("sha256:{}", contents.digest),
-        entrypoint: image.to_owned(),
-    }
+    ContainerImage::of_program(Program::link(&artifact).unwrap(), format!("sha256:{}", contents.digest), image)
 }
 
 /// The output of a pod, kept in memory.

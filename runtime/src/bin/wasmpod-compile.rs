@@ -1,8 +1,10 @@
 //! The compiler program: WebAssembly on standard input, an artifact on standard output, one line on standard error when it fails.
 //!
 //! `wasmpod` starts it; it is not meant to be started by hand. It limits itself before it reads the first byte, so that a module made
-//! to exhaust the compiler exhausts this process alone.
+//! to exhaust the compiler exhausts this process alone; and it ends with the program that started it.
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io::{Read, Write};
@@ -14,6 +16,9 @@ use wasmpod::engine::config::compatibility_key;
 const NICENESS: i32 = 10;
 /// After this much more CPU time the kernel kills what did not end at the limit.
 const CPU_SECONDS_SPARE: u64 = 5;
+
+/// The stack of the thread that waits for the end of the program that started this one.
+const WATCH_STACK_BYTES: usize = 64 << 10;
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -42,6 +47,7 @@ fn run() -> Result<(), (u8, String)> {
     }
     let failed = |doing: &str, error: std::io::Error| (exit::INPUT_OUTPUT, format!("cannot {doing}: {error}"));
     limit(&arguments).map_err(|error| failed("limit the compiler", error))?;
+    end_with_parent().map_err(|error| failed("watch the program that started the compiler", error))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| failed("read the module", error))?;
     let artifact = compile::precompile(&wasm).map_err(|error| (exit::INVALID, error.chain()))?;
@@ -86,4 +92,20 @@ fn limit(arguments: &Arguments) -> std::io::Result<()> {
     let nothing = CapabilitySet::empty();
     let sets = CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing };
     Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// Ends this process when nobody reads its standard error any more: the program that started it is gone, by whatever it was killed, and
+/// with it everybody who waits for the artifact.
+fn end_with_parent() -> std::io::Result<()> {
+    let watch = || {
+        let stderr = std::io::stderr();
+        // Nothing is waited for but that the other end is closed, which is always told.
+        let mut watched = [PollFd::new(&stderr, PollFlags::empty())];
+        while let Ok(0) | Err(Errno::INTR) = poll(&mut watched, None) {}
+        if watched.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP)) {
+            // At once, whatever the other threads do: nothing is left to be put in order.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    };
+    std::thread::Builder::new().name("parent".to_owned()).stack_size(WATCH_STACK_BYTES).spawn(watch).map(drop)
 }

@@ -5,9 +5,9 @@
 //!   ────────────                                   ───────────────
 //!   wasm ── memory file ──────────────────▶ stdin  limits itself (nice, memory, CPU time), then compiles
 //!   temporary file of the cache ◀───────── stdout  writes the artifact
-//!   message ◀────────────── pipe ───────── stderr  says in one line what is wrong with the module
-//!   kills it after `wall_time_max`,        status  0, or one of [`exit`]
-//!   or when the caller gives up
+//!   message ◀────────────── pipe ───────── stderr  says in one line what is wrong with the module;
+//!   kills it after `wall_time_max`,                ends when the pipe is closed: this process is gone
+//!   or when the caller gives up            status  0, or one of [`exit`]
 //! ```
 //!
 //! Compiling is where WebAssembly can cost the most: a file of some kilobytes can ask for gigabytes and hours. In a child this costs

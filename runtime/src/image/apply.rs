@@ -4,8 +4,7 @@
 //! The pod's spec stays plain data: afterwards nothing behind needs to know that there was an image config.
 
 use super::{Contents, Image};
-use crate::pod::spec::{ContainerSpec, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
-use std::path::Path;
+use crate::pod::spec::ContainerSpec;
 
 impl Image {
     /// What a container of this image runs: the program and its arguments; empty when neither the container nor the image says it.
@@ -38,23 +37,6 @@ impl Image {
         if container.working_dir.is_none() {
             container.working_dir.clone_from(&self.config.working_dir);
         }
-    }
-}
-
-impl PodSpec {
-    /// Shows the root file system of an image, at `root` on this machine, to the container at `index`, read-only, as its `/`; not to
-    /// one that mounts a volume of its own there.
-    pub fn mount_image_root(&mut self, index: usize, root: &Path) {
-        let Some(container) = self.containers.get_mut(index) else { return };
-        if container.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/').is_empty()) {
-            return;
-        }
-        // No volume of a manifest can have this name: it is no DNS label.
-        let name = format!("image of container {}", container.name);
-        let mount = VolumeMount { volume: name.clone(), mount_path: "/".to_owned(), read_only: true, sub_path: None };
-        container.mounts.insert(0, mount);
-        let source = VolumeSource::HostPath { path: root.to_path_buf(), kind: HostPathType::Directory };
-        self.volumes.push(VolumeSpec { name, source });
     }
 }
 

@@ -30,7 +30,7 @@ pub mod unpack;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::Digest;
 pub use format::{Contents, Image, ImageConfig, ImageModule};
-pub use pull::{Images, ObtainedImage, PullObserver};
+pub use pull::{Images, ObtainedImage, PullObserver, PullProgress};
 pub use push::{ArtifactInterface, PushObserver};
 pub use reference::ImageReference;
 pub use registry_reference::RegistryReference;

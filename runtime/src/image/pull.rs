@@ -46,8 +46,17 @@ pub struct ObtainedImage {
     pub lease: Lease,
 }
 
-/// Told how each blob of a pull comes along. Called from the task that pulls, so it must not block.
-pub type PullObserver = Arc<dyn Fn(&RegistryReference, &Descriptor, FetchProgress) + Send + Sync>;
+/// Told how a pull comes along. Called from the task that pulls, so it must not block.
+pub type PullObserver = Arc<dyn Fn(&RegistryReference, PullProgress<'_>) + Send + Sync>;
+
+/// How far a pull is.
+#[derive(Clone, Copy, Debug)]
+pub enum PullProgress<'a> {
+    /// A registry is to be asked.
+    Asking,
+    /// This blob comes along.
+    Blob(&'a Descriptor, FetchProgress),
+}
 
 impl Images {
     /// Images in `store`, from registries that are asked as `registries` says.
@@ -155,6 +164,7 @@ impl Images {
                 cell
             })
         };
+        observer(reference, PullProgress::Asking);
         cell.get_or_try_init(|| self.pull(reference, secrets, observer)).await.cloned()
     }
 
@@ -188,7 +198,7 @@ impl Images {
         let top = session.resolve(&reference.manifest_name()).await?;
         let store = self.0.store.clone();
         let lease = blocking(move || store.lease()).await?;
-        let observer: &FetchObserver<'_> = &|descriptor, progress| observer(reference, descriptor, progress);
+        let observer: &FetchObserver<'_> = &|blob, progress| observer(reference, PullProgress::Blob(blob, progress));
         let mut wait = BLOB_RETRY_WAIT;
         let mut attempt = 1;
         let image = loop {

@@ -9,12 +9,15 @@
 //! Nothing else changes the pod's state; what others see is what the task published last. It performs actions and never
 //! decides: what happens next is for [`PodState`] to say.
 
+mod images;
 mod questions;
 
+pub use images::{FailedPull, ImagePuller, PodImages, PullNotice, PulledContainer};
+
 use super::event::pod_events;
-use super::sandbox::{ContainerImage, Sandbox};
+use super::sandbox::Sandbox;
 use super::spec::PodSpec;
-use super::state::{Action, Attempt, ContainerIndex, Event, EventReason, Outcome, PodState, Signal, StartError};
+use super::state::{Action, Attempt, ContainerIndex, Event, Outcome, PodState, Signal, StartError};
 use super::status::{StatusFacts, pod_status};
 use crate::container::{Container, ContainerEvent};
 use crate::limits::{POD_COMMANDS_MAX, POD_EVENTS_PER_CONTAINER_MAX};
@@ -22,6 +25,7 @@ use crate::log::LogWriter;
 use crate::observe::{self, Phase};
 use crate::pod::backoff::BackoffPolicy;
 use crate::{Error, ErrorKind, Result};
+use images::Images;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1;
 use questions::Questions;
@@ -42,14 +46,19 @@ pub trait ContainerOutput: Send + Sync {
     fn start_failed(&self, container: ContainerIndex, error: &Error) {
         let _ = (container, error);
     }
+
+    /// A container's image could not be brought. It is tried again after `wait`; without one, never, and the pod fails. Must not block.
+    fn pull_failed(&self, container: ContainerIndex, error: &Error, wait: Option<Duration>) {
+        let _ = (container, error, wait);
+    }
 }
 
 /// Everything that a pod needs besides its spec.
 pub struct PodConfig {
     /// Its network and volumes, ready.
     pub sandbox: Sandbox,
-    /// What each container runs, in the order of the spec.
-    pub images: Vec<ContainerImage>,
+    /// What each container runs.
+    pub images: PodImages,
     /// How long to wait between restarts.
     pub backoff: BackoffPolicy,
     /// Where the containers' output goes.
@@ -98,6 +107,8 @@ struct PodView {
     /// Rises with every change.
     generation: u64,
     state: PodState,
+    /// `imageID` of each container, empty while it is not known.
+    image_ids: Arc<[String]>,
     /// Whether network and volumes are released too.
     released: bool,
 }
@@ -109,14 +120,14 @@ impl Pod {
     /// [`Invalid`](ErrorKind::Invalid) when `config.images` does not match the spec.
     pub fn start(config: PodConfig) -> Result<Self> {
         let spec = config.sandbox.spec().clone();
-        if config.images.len() != spec.containers.len() {
+        if matches!(&config.images, PodImages::Present(images) if images.len() != spec.containers.len()) {
             return Err(Error::internal("a pod needs one image for each of its containers").at(spec.full_name()));
         }
         let facts = StatusFacts {
             started_at: Timestamp::now(),
             pod_ips: config.sandbox.pod_ips(),
             host_ips: config.host_ips.clone(),
-            image_ids: config.images.iter().map(|image| image.id.clone()).collect(),
+            image_ids: Vec::new(),
         };
         let (commands, command_inbox) = mpsc::channel(POD_COMMANDS_MAX);
         let (driver, view) = Driver::new(config, command_inbox);
@@ -154,17 +165,13 @@ impl Pod {
     /// How the pod stands, and the generation of that knowledge: it rises with every change.
     pub fn status(&self) -> (u64, v1::PodStatus) {
         let view = self.view.borrow();
-        (view.generation, pod_status(&self.spec, &view.state, &self.facts))
+        let facts = StatusFacts { image_ids: view.image_ids.to_vec(), ..self.facts.clone() };
+        (view.generation, pod_status(&self.spec, &view.state, &facts))
     }
 
     /// What happened to the pod, as Kubernetes' Event objects, the latest last: the same events are counted, not repeated.
     pub fn events(&self) -> Vec<v1::Event> {
         pod_events(&self.spec, &self.view.borrow().state, &self.facts)
-    }
-
-    /// Notes something among the pod's events that was done for it outside, such as pulling an image (`Pulling`, `Pulled`).
-    pub async fn note(&self, container: Option<ContainerIndex>, reason: EventReason, message: impl Into<String>) {
-        drop(self.commands.send(Event::Noted { container, reason, message: message.into() }).await);
     }
 
     /// A look at the pod that outlives this handle's borrow: for a task that shows what happens.
@@ -196,6 +203,9 @@ impl Pod {
 struct Driver {
     config: PodConfig,
     state: PodState,
+    images: Images,
+    /// A pull that failed and was not told yet.
+    failed_pull: Option<(ContainerIndex, Error)>,
     /// The live instance of each container.
     instances: Vec<Option<(Attempt, Container)>>,
     /// What the handles ask for; none once the last of them is gone.
@@ -212,18 +222,26 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(config: PodConfig, commands: mpsc::Receiver<Event>) -> (Self, watch::Receiver<PodView>) {
+    fn new(mut config: PodConfig, commands: mpsc::Receiver<Event>) -> (Self, watch::Receiver<PodView>) {
         let spec = config.sandbox.spec();
         let containers = spec.containers.len();
+        let images = std::mem::replace(&mut config.images, PodImages::Present(Vec::new()));
+        let images = Images::new(images, containers);
         let state = PodState::new(spec, config.backoff);
-        // Each instance says two things, and the next one starts only after the second was heard: the queue never fills.
+        let state = if images.are_to_be_pulled() { state.with_images_to_pull() } else { state };
+        // Each instance says two things, and the next one starts only after the second was heard: the queue never fills. What pulls say
+        // before may be lost when a container has very many images.
         let (events, inbox) = mpsc::channel((containers * POD_EVENTS_PER_CONTAINER_MAX).max(1));
-        let (view, seen) = watch::channel(PodView { generation: 0, state: state.clone(), released: false });
+        let (view, seen) =
+            watch::channel(PodView { generation: 0, state: state.clone(), image_ids: images.ids().into(), released: false });
         let instances = std::iter::repeat_with(|| None).take(containers).collect();
         let commands = Some(commands);
         let questions = Questions::new(containers);
         let started_at = Instant::now();
-        (Self { config, state, instances, commands, events, inbox, questions, view, measuring: None, started_at }, seen)
+        let (failed_pull, measuring) = (None, None);
+        let driver =
+            Self { config, state, images, failed_pull, instances, commands, events, inbox, questions, view, measuring, started_at };
+        (driver, seen)
     }
 
     /// Runs until the pod has finished.
@@ -236,6 +254,10 @@ impl Driver {
             let step = self.state.step(event, self.started_at.elapsed());
             self.observe_ready(&mut was_ready);
             let finished = self.perform(step.actions);
+            self.tell_failed_pull();
+            if self.state.is_ending() {
+                self.images.give_up();
+            }
             self.publish();
             if finished {
                 break;
@@ -270,6 +292,7 @@ impl Driver {
                 command = next_command(&mut self.commands) => return command,
                 Some(event) = self.inbox.recv() => return event,
                 answer = self.questions.next_answer() => return answer,
+                answer = self.images.next_answer() => return self.pulled(answer),
                 over = measured(&mut self.measuring) => {
                     if let Some(message) = over {
                         return Event::Evict { message };
@@ -291,6 +314,7 @@ impl Driver {
         for action in actions {
             tracing::debug!(target: "wasmpod::pod", pod = self.config.sandbox.spec().name, ?action);
             match action {
+                Action::Pull { container } => self.pull(container),
                 Action::Start { container, attempt } => self.start(container, attempt),
                 Action::Terminate { container, attempt } => {
                     self.questions.give_up_hooks(container);
@@ -312,7 +336,7 @@ impl Driver {
     }
 
     fn start(&mut self, index: ContainerIndex, attempt: Attempt) {
-        let (Some(image), Some(slot)) = (self.config.images.get(index.0), self.instances.get_mut(index.0)) else { return };
+        let Some(slot) = self.instances.get_mut(index.0) else { return };
         let (events, failures) = (self.events.clone(), Arc::clone(&self.config.output));
         let mut starting = Some(observe::span(Phase::Start));
         let mut report = move |event| {
@@ -330,7 +354,8 @@ impl Driver {
             }
         };
         let output = self.config.output.open(index, attempt);
-        match self.config.sandbox.start(index, image, &output, report.clone()) {
+        let sandbox = &self.config.sandbox;
+        match self.images.of(index).and_then(|image| sandbox.start(index, image, &output, report.clone())) {
             Ok(container) => *slot = Some((attempt, container)),
             Err(error) => report(ContainerEvent::StartFailed(error)),
         }
@@ -353,7 +378,7 @@ impl Driver {
 
     /// Gives network and volumes back, and only then says that the pod is gone.
     async fn release(self) {
-        let Self { config: PodConfig { sandbox, images, output, .. }, instances, questions, view, mut measuring, .. } = self;
+        let Self { config: PodConfig { sandbox, output, .. }, images, instances, questions, view, mut measuring, .. } = self;
         drop((questions, instances, images, output));
         if measuring.is_some() {
             // It holds the volumes.

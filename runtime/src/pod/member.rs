@@ -9,10 +9,9 @@ use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimi
 use crate::engine::Engine;
 use crate::log::OutputSink;
 use crate::net::PodNet;
-use crate::volume::{ContainerFiles, PodVolumes, VolumePlaces};
+use crate::volume::{ContainerFiles, ImageFiles, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,10 +94,10 @@ impl Member {
     pub fn new(config: MemberConfig) -> Result<Self> {
         let MemberConfig { name, program, args, env, working_dir, root, read_only, state_dir, .. } = config;
         let source = VolumeSource::HostPath { path: root, kind: HostPathType::Directory };
-        let places = VolumePlaces { state_dir: &state_dir, claims_dir: None, images: &BTreeMap::new() };
+        let places = VolumePlaces { state_dir: &state_dir, claims_dir: None };
         let volumes = PodVolumes::prepare(&[VolumeSpec { name: ROOT.to_owned(), source }], &places)?;
         let mount = VolumeMount { volume: ROOT.to_owned(), mount_path: "/".to_owned(), read_only, sub_path: None };
-        let files = Arc::new(ContainerFiles::prepare(&volumes, &[mount])?);
+        let files = Arc::new(ContainerFiles::prepare(&volumes, &[mount], &ImageFiles::default())?);
         // The root file system is the snapshotter's to measure, and its owner leaves the termination message.
         let group = ControlGroup::new(config.limits, Box::new(|| ()));
         let wasi = WasiConfig {

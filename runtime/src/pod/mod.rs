@@ -5,6 +5,7 @@
 pub mod spec;
 pub mod state;
 pub mod backoff;
+mod go_duration;
 pub mod status;
 pub mod sandbox;
 pub mod member;
@@ -13,6 +14,6 @@ pub mod event;
 pub mod probe;
 mod hook;
 
-pub use driver::{ContainerOutput, Pod, PodConfig, PodWatch};
+pub use driver::{ContainerOutput, FailedPull, ImagePuller, Pod, PodConfig, PodImages, PodWatch, PullNotice, PulledContainer};
 pub use member::{Member, MemberConfig, RunningMember};
 pub use sandbox::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};

@@ -11,14 +11,16 @@ use crate::container::{
     Container, ContainerConfig, ContainerEvent, ContainerLimits, ControlGroup, PodGroup, Program, TerminationLog,
 };
 use crate::engine::Engine;
+use crate::image::{Image, Lease};
 use crate::limits::ENV_FILE_BYTES_MAX;
 use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
 use crate::observe::{Phase, span};
-use crate::volume::{ContainerFiles, PodDirectory, PodVolumes, VolumePlaces};
+use crate::volume::{ContainerFiles, ImageFiles, PodDirectory, PodVolumes, VolumePlaces};
 use crate::wasi::{Stdin, WasiConfig};
 use crate::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,15 +41,10 @@ pub struct SandboxConfig {
     /// The directory of persistent volume claims: `<namespace>/<claim>` in it outlives the pods. Without it a pod with a claim is
     /// refused.
     pub claims_dir: Option<PathBuf>,
-    /// The directories with the files of the pod's image volumes, by the reference that the manifest writes.
-    pub image_volumes: BTreeMap<String, PathBuf>,
     /// Ports to publish besides those of the spec.
     pub publish: Vec<PublishedPort>,
     /// Which container has standard input, and from where; the others find theirs empty.
     pub stdin: Option<(ContainerIndex, Stdin)>,
-    /// The program of the image that [`EXEC_IMAGE_ANNOTATION`](super::spec::EXEC_IMAGE_ANNOTATION) names, if the pod has it: what is
-    /// exec'd in the place of the containers' own programs.
-    pub exec_program: Option<Program>,
 }
 
 /// A port of the machine that leads to one of the pod.
@@ -66,10 +63,34 @@ pub struct PublishedPort {
 pub struct ContainerImage {
     /// The linked program.
     pub program: Program,
+    /// What is exec'd into the container instead, where the pod names an image for that.
+    pub exec_program: Option<Program>,
     /// The image's digest, `sha256:…`: `imageID` in the status.
     pub id: String,
-    /// The first argument of a container that has no `command`.
+    /// The first argument of a container that has no `command`, where its image says none.
     pub entrypoint: String,
+    /// What the image says of its process; none for a file.
+    pub image: Option<Image>,
+    /// The files that the container gets from images.
+    pub files: ImageFiles,
+    /// What keeps all of it in the image store.
+    pub leases: Vec<Lease>,
+}
+
+impl ContainerImage {
+    /// A program and nothing else.
+    pub fn of_program(program: Program, id: impl Into<String>, entrypoint: impl Into<String>) -> Self {
+        let (id, entrypoint) = (id.into(), entrypoint.into());
+        Self { program, exec_program: None, id, entrypoint, image: None, files: ImageFiles::default(), leases: Vec::new() }
+    }
+
+    /// The container as it runs: what the image says and the container does not is filled in.
+    fn configured<'a>(&self, container: &'a ContainerSpec) -> Cow<'a, ContainerSpec> {
+        let Some(image) = &self.image else { return Cow::Borrowed(container) };
+        let mut container = container.clone();
+        image.configure(&mut container);
+        Cow::Owned(container)
+    }
 }
 
 /// The sandbox of one pod.
@@ -80,7 +101,6 @@ pub struct Sandbox {
     volumes: Arc<PodVolumes>,
     published: Vec<Published>,
     stdin: Option<(ContainerIndex, Stdin)>,
-    exec_program: Option<Program>,
     /// The limits that its containers share.
     group: Option<Arc<PodGroup>>,
     /// The latest run of each container.
@@ -117,7 +137,7 @@ impl Sandbox {
         let _phase = span(Phase::Start);
         let directory = PodDirectory::create(&config.state_dir)?;
         let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
-        let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref(), images: &config.image_volumes };
+        let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref() };
         let volumes = PodVolumes::prepare(&spec.volumes, &places)?;
         let network = PodNet::new(PodNetConfig {
             hostname: spec.hostname.clone(),
@@ -142,7 +162,6 @@ impl Sandbox {
             volumes,
             published,
             stdin: config.stdin,
-            exec_program: config.exec_program,
             group,
             runs: Mutex::default(),
             storage: Arc::default(),
@@ -201,9 +220,10 @@ impl Sandbox {
 
     /// Everything that one run of a container is made from.
     fn container_config(&self, index: ContainerIndex, image: &ContainerImage, log: &LogWriter) -> Result<ContainerConfig> {
-        let spec = self.container(index)?.with_file_variables(|variable| self.read_variable(variable))?;
+        let configured = image.configured(self.container(index)?);
+        let spec = configured.with_file_variables(|variable| self.read_variable(variable))?;
         let spec = spec.as_ref();
-        let mut files = ContainerFiles::prepare(&self.volumes, &spec.mounts)?;
+        let mut files = ContainerFiles::prepare(&self.volumes, &spec.mounts, &image.files)?;
         if let Some(dir) = &spec.working_dir {
             files.make_dir(dir)?;
         }

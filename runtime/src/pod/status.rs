@@ -3,9 +3,11 @@
 //! Pure: wall-clock times are the given start plus the state's own, in whole seconds as Kubernetes writes them.
 
 use crate::limits::{POD_TERMINATION_MESSAGES_BYTES_MAX, TERMINATION_MESSAGE_BYTES_MAX};
+use crate::pod::go_duration::go_duration;
 use crate::pod::spec::{ContainerRole, ContainerSpec, PodSpec, QosClass};
 use crate::pod::state::{
-    Attempt, Condition, Container, ContainerExit, ContainerIndex, ContainerState, PodState, StartError, Termination, Waiting,
+    Attempt, Condition, Container, ContainerExit, ContainerIndex, ContainerState, IMAGE_PULL_BACK_OFF, ImageState, PodState,
+    PullError, Termination, Waiting,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1;
@@ -142,18 +144,31 @@ impl Subject<'_> {
 
     fn waiting(&self, waiting: &Waiting) -> v1::ContainerState {
         let (reason, message) = match waiting {
-            Waiting::Turn if self.state.is_initializing() => ("PodInitializing", None),
-            Waiting::Turn => ("ContainerCreating", None),
+            Waiting::Turn => match self.image_missing() {
+                Some((reason, message)) => (reason, Some(message)),
+                None if self.state.is_initializing() => ("PodInitializing", None),
+                None => ("ContainerCreating", None),
+            },
             Waiting::Restart { wait, .. } => ("CrashLoopBackOff", Some(self.crash_loop(*wait))),
-            Waiting::Retry { error: StartError { reason: "ErrImagePull", message, .. }, .. } => {
-                let message = format!("Back-off pulling image \"{}\": ErrImagePull: {message}", self.spec.image);
-                ("ImagePullBackOff", Some(message))
-            }
             Waiting::Retry { error, .. } | Waiting::Refused(error) => (error.reason, Some(error.message.clone())),
         };
         v1::ContainerState {
             waiting: Some(v1::ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
             ..v1::ContainerState::default()
+        }
+    }
+
+    /// Why an image is not here, once it could not be brought: `ErrImagePull` while it is asked for again, `ImagePullBackOff` until then.
+    fn image_missing(&self) -> Option<(&'static str, String)> {
+        match self.container.image() {
+            ImageState::BackOff { error: PullError { image, error }, .. } if error.is_of_pull() => {
+                let message = format!("Back-off pulling image \"{image}\": {}: {}", error.reason, error.message);
+                Some((IMAGE_PULL_BACK_OFF, message))
+            }
+            ImageState::BackOff { error, .. } | ImageState::Pulling { failed: Some(error) } => {
+                Some((error.error.reason, error.error.message.clone()))
+            }
+            ImageState::Present | ImageState::Wanted | ImageState::Pulling { failed: None } | ImageState::Refused => None,
         }
     }
 
@@ -200,19 +215,6 @@ impl Subject<'_> {
         .filter_map(|(name, limit)| Some((name.to_owned(), Quantity(limit?))))
         .collect();
         (!limits.is_empty()).then(|| v1::ResourceRequirements { limits: Some(limits), ..v1::ResourceRequirements::default() })
-    }
-}
-
-/// A duration as Go prints it, to the millisecond: `10s`, `1m20s`, `5m0s`, `1.5s`, `500ms`.
-pub(super) fn go_duration(duration: Duration) -> String {
-    let (total, millis) = (duration.as_secs(), duration.subsec_millis());
-    let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
-    let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}").trim_end_matches('0').to_owned() };
-    match (hours, minutes, seconds) {
-        (0, 0, 0) if millis > 0 => format!("{millis}ms"),
-        (0, 0, _) => format!("{seconds}{fraction}s"),
-        (0, _, _) => format!("{minutes}m{seconds}{fraction}s"),
-        _ => format!("{hours}h{minutes}m{seconds}{fraction}s"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! The kernel does it where it can (`openat2`, Linux 5.6); where it cannot, or where a seccomp filter forbids it, cap-std walks
 //! the path itself.
 
-use super::tree::open_dir;
+use crate::directory::open_dir;
 use crate::limits::PATH_ATTEMPTS_MAX;
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use rustix::fs::{Mode, OFlags, ResolveFlags};

@@ -7,7 +7,8 @@
 //! The directory is made at the first use of a claim that the manifest declares. A pod that only names a claim finds what an earlier
 //! one has left, and is told what to write when there is nothing: a misspelt name must not begin with an empty directory.
 
-use super::tree::{make_dir, open_dir};
+use super::tree::make_dir;
+use crate::directory::open_dir;
 use crate::{Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CString;

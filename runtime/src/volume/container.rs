@@ -10,8 +10,9 @@
 
 mod guest_path;
 
-use super::tree::{PrivateTree, open_dir};
-use super::{PodVolumes, Target, VolumeKind, beneath, config_error, explain};
+use super::tree::PrivateTree;
+use super::{ImageFiles, PodVolumes, Target, Volume, VolumeKind, beneath, config_error, explain};
+use crate::directory::open_dir;
 use crate::limits::CONTAINER_ROOT_ENTRIES_MAX;
 use crate::pod::spec::VolumeMount;
 use crate::{Error, Result};
@@ -78,12 +79,13 @@ pub struct ContainerFiles {
 }
 
 impl ContainerFiles {
-    /// Opens the container's mounts and makes its private, empty `/`, with the places where volumes are mounted in it.
+    /// Opens the container's mounts and its image's files, and makes its private, empty `/`, with the places where volumes are mounted
+    /// in it.
     ///
     /// # Errors
     /// Reason `CreateContainerConfigError`, at the mount's field (`volumeMounts[1].subPath`): see [`PodVolumes::mount`]; a single
     /// file that cannot be had at that path, with what works instead.
-    pub fn prepare(volumes: &PodVolumes, mounts: &[VolumeMount]) -> Result<Self> {
+    pub fn prepare(volumes: &PodVolumes, mounts: &[VolumeMount], images: &ImageFiles) -> Result<Self> {
         let failed =
             |error: io::Error| Error::io("cannot make the container's root folder", error).with_reason("CreateContainerError");
         let root = private_dir(volumes.state.as_fd(), "root").map_err(failed)?;
@@ -91,7 +93,11 @@ impl ContainerFiles {
         let mut files = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
             let at = |error: Error| error.at(field(index, mount));
-            let volume = volumes.volume(mount).map_err(at)?;
+            let of_image = images.volumes.get(&mount.volume).map(|dir| Volume::of_image(dir)).transpose()?;
+            let volume = match &of_image {
+                Some(volume) => volume,
+                None => volumes.volume(mount).map_err(at)?,
+            };
             let read_only = volume.is_read_only(mount);
             match volume.open(mount).map_err(at)? {
                 Target::Directory(dir) => dirs.push(volume.mounted(dir, mount).map_err(at)?),
@@ -100,6 +106,10 @@ impl ContainerFiles {
                     files.push(SingleFile::new(index, mount, node, read_only, copied, volume.in_memory).map_err(at)?);
                 }
             }
+        }
+        if let Some(dir) = images.root.as_ref().filter(|_| !dirs.iter().any(|dir| dir.guest_path == "/")) {
+            let dir = Volume::of_image(dir)?.node;
+            dirs.insert(0, MountedDir { dir, read_only: true, foreign: false, guest_path: "/".to_owned() });
         }
         let written_in_root = files.iter().find(|file| !file.read_only).map(|file| file.field.clone());
         let single_files = place_files(volumes, root.dir(), &mut dirs, files)?;

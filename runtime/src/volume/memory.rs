@@ -4,7 +4,8 @@
 //! else can enter. A pod's place in it is one of [`place`].
 
 use super::place;
-use super::tree::{PrivateTree, open_dir};
+use super::tree::PrivateTree;
+use crate::directory::open_dir;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CString;

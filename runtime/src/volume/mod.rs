@@ -7,7 +7,7 @@
 //! <state>/volumes/settings   configMap             │    resolved beneath)
 //! /srv/data                  hostPath              │
 //! <root>/volumes/default/db  persistentVolumeClaim │
-//! <root>/…                   image                 ┘
+//! <root>/…                   image                 ┘   (opened when a container starts: images may come late)
 //! ```
 //!
 //! - Everything is opened once; what a guest gets is that open directory, never a path that is looked up again.
@@ -34,6 +34,7 @@ pub use usage::{OverLimit, Usage};
 
 pub(crate) use usage::quantity;
 
+use crate::directory::open_dir;
 use crate::limits::{EMPTY_DIR_MEMORY_BYTES_DEFAULT, VOLUME_ENTRIES_MAX};
 use crate::pod::spec::{StorageMedium, VolumeMount, VolumeSource, VolumeSpec};
 use crate::{Error, ErrorKind, Result};
@@ -54,8 +55,15 @@ pub struct VolumePlaces<'a> {
     /// Has a directory for each persistentVolumeClaim of the pod's namespace, and is made when the first one is; without it a pod
     /// with a claim is refused.
     pub claims_dir: Option<&'a Path>,
-    /// The directories with the files of image volumes, by the reference that the manifest writes.
-    pub images: &'a BTreeMap<String, PathBuf>,
+}
+
+/// The files that one container gets from images: directories of the machine, which it can only read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFiles {
+    /// Its own image's, for its `/`; not where it mounts a volume there.
+    pub root: Option<PathBuf>,
+    /// Those of the image volumes that it mounts, by the volume's name.
+    pub volumes: BTreeMap<String, PathBuf>,
 }
 
 /// The volumes of one pod, ready to be mounted into its containers.
@@ -116,7 +124,7 @@ impl PodVolumes {
     ///
     /// # Errors
     /// Reason `FailedMount`, at the volume's field: a `hostPath` that is not what its type says, a file that cannot be written,
-    /// a claim that nobody has made, an image that is not at hand, a `state_dir` in which there are volumes already.
+    /// a claim that nobody has made, a `state_dir` in which there are volumes already.
     pub fn prepare(specs: &[VolumeSpec], places: &VolumePlaces<'_>) -> Result<Self> {
         Self::prepare_in(specs, places, Path::new(memory::SHARED_MEMORY_DIR))
     }
@@ -133,7 +141,8 @@ impl PodVolumes {
         let disk = PrivateTree::create(state.as_fd(), "volumes").map_err(failed)?;
         let mut volumes = Self { volumes: BTreeMap::new(), warnings: Vec::new(), state, disk, memory: None };
         volumes.open_memory(specs, shared_memory);
-        for (index, spec) in specs.iter().enumerate() {
+        let of_images = |spec: &VolumeSpec| matches!(spec.source, VolumeSource::Image { .. });
+        for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| !of_images(spec)) {
             let volume = volumes.prepare_volume(spec, places).map_err(|error| {
                 let field = format!("spec.volumes[{index}]{}", field(&spec.source));
                 error.at(field).with_reason("FailedMount")
@@ -281,6 +290,17 @@ impl PodVolumes {
 }
 
 impl Volume {
+    /// The files of an image.
+    fn of_image(dir: &Path) -> Result<Self> {
+        let opened = rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let node = opened.map_err(|errno| {
+            Error::io("cannot open the files of an image", errno.into())
+                .at(dir.display().to_string())
+                .with_reason("CreateContainerError")
+        })?;
+        Ok(Self { node, kind: VolumeKind::Image, in_memory: false })
+    }
+
     /// Whether it is read-only whatever a mount says.
     fn is_never_written(&self) -> bool {
         matches!(self.kind, VolumeKind::Files | VolumeKind::Image | VolumeKind::Claim { read_only: true })
@@ -310,7 +330,7 @@ impl Volume {
             },
         };
         match file_type(node.as_fd()).map_err(failed)? {
-            FileType::Directory => tree::open_dir(node.as_fd(), c".").map(Target::Directory).map_err(failed),
+            FileType::Directory => open_dir(node.as_fd(), c".").map(Target::Directory).map_err(failed),
             FileType::RegularFile => Ok(Target::File(node)),
             found => Err(config_error(format!("the volume {:?} has {} there", mount.volume, describe(found)))
                 .hint("a WebAssembly container can only be given directories and regular files")),
@@ -325,17 +345,7 @@ fn open_existing(spec: &VolumeSpec, places: &VolumePlaces<'_>) -> Result<Option<
         VolumeSource::PersistentVolumeClaim { claim, read_only, declared } => {
             (claim::open(claim, *declared, places.claims_dir)?, VolumeKind::Claim { read_only: *read_only })
         }
-        VolumeSource::Image { reference, .. } => {
-            let dir = places.images.get(reference).ok_or_else(|| {
-                Error::not_found(format!("the files of the image {reference:?} are not at hand, for the volume {:?}", spec.name))
-            })?;
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-            let node = rustix::fs::open(dir, flags, Mode::empty()).map_err(|errno| {
-                Error::io(format!("cannot open the files of the image {reference:?} in {}", dir.display()), errno.into())
-            })?;
-            (node, VolumeKind::Image)
-        }
-        VolumeSource::EmptyDir { .. } | VolumeSource::Files { .. } => return Ok(None),
+        VolumeSource::EmptyDir { .. } | VolumeSource::Files { .. } | VolumeSource::Image { .. } => return Ok(None),
     }))
 }
 

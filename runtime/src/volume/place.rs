@@ -2,7 +2,8 @@
 //!
 //! A process that is killed leaves its places behind. The next one finds them without a lock, and removes them.
 
-use super::tree::{PrivateTree, open_dir};
+use super::tree::PrivateTree;
+use crate::directory::open_dir;
 use crate::{Error, Result};
 use rustix::fs::{Dir, Mode, OFlags};
 use std::ffi::CString;

@@ -45,10 +45,9 @@ fn read_only(mount: VolumeMount) -> VolumeMount {
     VolumeMount { read_only: true, ..mount }
 }
 
-/// Places with no room for claims, and without images.
+/// Places with no room for claims.
 fn places(state_dir: &Path) -> VolumePlaces<'_> {
-    static NO_IMAGES: BTreeMap<String, PathBuf> = BTreeMap::new();
-    VolumePlaces { state_dir, claims_dir: None, images: &NO_IMAGES }
+    VolumePlaces { state_dir, claims_dir: None }
 }
 
 fn prepare(specs: &[VolumeSpec], state_dir: &Path) -> Result<PodVolumes> {
@@ -79,11 +78,11 @@ impl Setup {
     }
 
     fn container(&self, mounts: &[VolumeMount]) -> ContainerFiles {
-        ContainerFiles::prepare(&self.volumes, mounts).unwrap()
+        ContainerFiles::prepare(&self.volumes, mounts, &ImageFiles::default()).unwrap()
     }
 
     fn refusal(&self, mounts: &[VolumeMount]) -> String {
-        let error = ContainerFiles::prepare(&self.volumes, mounts).unwrap_err();
+        let error = ContainerFiles::prepare(&self.volumes, mounts, &ImageFiles::default()).unwrap_err();
         assert_eq!(error.reason(), Some("CreateContainerConfigError"), "{error}");
         format!("{error} | {}", error.advice().unwrap_or("-"))
     }
@@ -345,7 +344,7 @@ fn a_volume_can_be_the_root() {
     assert_eq!(guest_paths(&setup.container(&[read_only(mount("data", "//"))])), [("/", true)]);
     assert!(setup.refusal(&[mount("data", "/"), sub_path("config", "/etc/x", "app.conf")]).contains("a volume is mounted at /"));
     for path in ["data", "/a/../b", ""] {
-        assert!(ContainerFiles::prepare(&setup.volumes, &[mount("data", path)]).is_err(), "{path:?}");
+        assert!(ContainerFiles::prepare(&setup.volumes, &[mount("data", path)], &ImageFiles::default()).is_err(), "{path:?}");
     }
 }
 
@@ -430,23 +429,22 @@ fn a_claim_is_a_directory_of_its_own_and_no_link() {
 }
 
 #[test]
-fn an_image_is_mounted_read_only() {
+fn the_files_of_images_are_read_only() {
     let image = tempfile::tempdir().unwrap();
     fs::create_dir(image.path().join("models")).unwrap();
     fs::write(image.path().join("models/a"), "weights").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let images = BTreeMap::from([("example.com/models:1".to_owned(), image.path().to_owned())]);
-    let source = |reference: &str| VolumeSource::Image { reference: reference.into(), pull_policy: PullPolicy::IfNotPresent };
-    let places = VolumePlaces { images: &images, ..places(folder.path()) };
-    let specs = [volume("models", source("example.com/models:1"))];
-    let setup = Setup { volumes: PodVolumes::prepare(&specs, &places).unwrap(), folder: tempfile::tempdir().unwrap() };
-    let container = setup.container(&[sub_path("models", "/models", "models")]);
-    assert_eq!(guest_paths(&container), [("/", false), ("/models", true)]);
-    assert_eq!(fs::read_to_string(setup.path(&container, "/models/a")).unwrap(), "weights");
-    let other = tempfile::tempdir().unwrap();
-    let error = prepare(&[volume("models", source("example.com/models:1"))], other.path()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "spec.volumes[0].image: the files of the image \"example.com/models:1\" are not at hand, for the volume \"models\""
-    );
+    let source = VolumeSource::Image { reference: "example.com/models:1".into(), pull_policy: PullPolicy::IfNotPresent };
+    let setup = setup(&[volume("models", source), empty_dir("own")]);
+    let dir = image.path().to_owned();
+    let container = |mounts: &[VolumeMount], images: &ImageFiles| ContainerFiles::prepare(&setup.volumes, mounts, images);
+    let volumes = BTreeMap::from([("models".to_owned(), dir.clone())]);
+    let mounted = container(&[sub_path("models", "/models", "models")], &ImageFiles { root: None, volumes }).unwrap();
+    assert_eq!(guest_paths(&mounted), [("/", false), ("/models", true)]);
+    assert_eq!(fs::read_to_string(setup.path(&mounted, "/models/a")).unwrap(), "weights");
+    // Its own image's are its root, unless it mounts a volume there.
+    let root = ImageFiles { root: Some(dir), volumes: BTreeMap::new() };
+    assert_eq!(guest_paths(&container(&[mount("own", "/own")], &root).unwrap()), [("/", true), ("/own", false)]);
+    assert_eq!(guest_paths(&container(&[mount("own", "/")], &root).unwrap()), [("/", false)]);
+    let error = container(&[mount("models", "/models")], &ImageFiles::default()).unwrap_err();
+    assert_eq!(error.to_string(), "volumeMounts[0].name: the pod has no volume \"models\"");
 }

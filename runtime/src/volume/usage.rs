@@ -3,7 +3,7 @@
 //! The walk keeps one directory open and goes up by `..`, so depth costs neither stack nor descriptors. A guest can move the
 //! directory away meanwhile; then `..` is not where the walk came from, and it begins anew.
 
-use super::tree::open_dir;
+use crate::directory::open_dir;
 use crate::limits::VOLUME_WALKS_MAX;
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;

@@ -46,7 +46,7 @@ pub enum Event {
         /// How.
         end: PodEnd,
     },
-    /// The pod could not be made, and trying again would not help. Answers [`Action::Create`].
+    /// The pod could not be made, or a container of it can never start, and trying again would not help. Answers [`Action::Create`].
     NotMade {
         /// Which.
         serial: Serial,

@@ -221,10 +221,8 @@ impl Driver {
         match word {
             Word::Made(id, pod, object) => drop(self.pods.insert(id, (pod, object))),
             Word::Event(id, event) => {
-                if let Event::Ended { end, .. } = &event {
-                    self.bury(id, end.succeeded);
-                }
-                if matches!(event, Event::Ended { .. } | Event::NotMade { .. }) {
+                if let Event::Ended { .. } | Event::NotMade { .. } = &event {
+                    self.bury(id, matches!(&event, Event::Ended { end, .. } if end.succeeded));
                     self.commands.remove(&id);
                 }
                 self.tell(id.0, event);
@@ -364,6 +362,7 @@ impl Keeper {
         }
         drop(member);
         match pod.finished().await {
+            Ok(outcome) if outcome.hopeless => Event::NotMade { serial, exit_code: outcome.exit_code },
             Ok(outcome) => Event::Ended { serial, end: end(&pod.state(), &outcome) },
             Err(error) => {
                 tracing::error!(target: "wasmpod::workload", error = error.chain(), "a pod was lost");

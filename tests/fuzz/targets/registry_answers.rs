@@ -45,7 +45,7 @@ async fn pull(answers: Vec<bytes::Bytes>) {
     };
     let images = Images::new(ImageStore::open(&folder.path("store")).unwrap(), config);
     let reference = ImageReference::parse(&format!("{REGISTRY}/app:1"), None).unwrap();
-    let observer: wasmpod::image::PullObserver = Arc::new(|_, _, _| ());
+    let observer: wasmpod::image::PullObserver = Arc::new(|_, _| ());
     tokio::select! {
         pulled = tokio::time::timeout(TIME_MAX, images.obtain(&reference, PullPolicy::Always, &[], &observer)) => match pulled {
             Ok(Ok(obtained)) => drop(obtained.image.module(images.store(), &obtained.image.config.argv(&[], &[]))),

@@ -151,7 +151,8 @@ pub(crate) struct RunArgs {
     /// Refuse pods that break this level of the Pod Security Standards: privileged, baseline or restricted.
     #[arg(long, value_name = "LEVEL", default_value = "privileged", value_parser = parse_pod_security)]
     pub(crate) pod_security: PodSecurity,
-    /// The first pause before a crashed container, or a Job's failed pod, is replaced; it doubles up to 300s (360s for pods).
+    /// The first pause before a crashed container, or a Job's failed pod, is replaced, or an image pulled again; it doubles up to 300s
+    /// (360s for pods).
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) restart_backoff_initial: Duration,
     /// At the end, print the Pods and Jobs with their status on stdout, several as a List; the containers' output goes to stderr then.

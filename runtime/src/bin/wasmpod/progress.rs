@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmpod::engine::{CompileObserver, CompileProgress};
-use wasmpod::image::{Descriptor, FetchProgress, PullObserver, PushObserver};
+use wasmpod::image::{Descriptor, FetchProgress, Image, ImageReference, PullObserver, PullProgress, PushObserver};
 
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(120);
@@ -49,9 +49,10 @@ impl Progress {
     /// Shows each blob while it is loaded.
     pub(crate) fn pull_observer(&self) -> PullObserver {
         let this = self.clone();
-        Arc::new(move |_, blob, progress| match progress {
-            FetchProgress::Waiting => this.transfer("waiting for", blob).tick(),
-            FetchProgress::Received(bytes) => {
+        Arc::new(move |_, progress| match progress {
+            PullProgress::Asking => {}
+            PullProgress::Blob(blob, FetchProgress::Waiting) => this.transfer("waiting for", blob).tick(),
+            PullProgress::Blob(blob, FetchProgress::Received(bytes)) => {
                 let bar = this.transfer("pulling", blob);
                 // What an earlier pull had loaded is no speed.
                 if bar.position() == 0 {
@@ -59,7 +60,7 @@ impl Progress {
                 }
                 bar.set_position(bytes);
             }
-            FetchProgress::Stored => this.finish(&blob.digest.to_string()),
+            PullProgress::Blob(blob, FetchProgress::Stored) => this.finish(&blob.digest.to_string()),
         })
     }
 
@@ -73,6 +74,11 @@ impl Progress {
                 this.finish(&blob.digest.to_string());
             }
         })
+    }
+
+    /// Says that an image was pulled.
+    pub(crate) fn say_pulled(&self, name: &ImageReference, image: &Image) {
+        self.say(&format!("pulled {name}: {}, {}", image.digest, HumanBytes(image.size())));
     }
 
     /// Says one line, above the bars.

@@ -5,18 +5,18 @@ use super::engine::engine;
 use super::progress::Progress;
 use super::{image_store, registries};
 use futures::future::join_all;
-use indicatif::HumanBytes;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 use wasmpod::engine::{self, Engine, EngineMode};
-use wasmpod::image::{ImageReference, Images, ObtainedImage, RegistryReference};
+use wasmpod::image::{ImageReference, Images, ObtainedImage};
 use wasmpod::pod::spec::PullPolicy;
 use wasmpod::{Error, Result};
 
 /// Pulls all images at the same time; the first error is the program's, after the others have come as far as they could.
 pub(crate) fn run(args: &PullArgs, root: Option<&Path>) -> Result<ExitCode> {
-    let references = args.images.iter().map(|name| image_store::registry_reference(name)).collect::<Result<Vec<_>>>()?;
+    let references = args.images.iter().map(|name| image_store::registry_reference(name).map(ImageReference::Registry));
+    let references = references.collect::<Result<Vec<_>>>()?;
     let images = Images::new(image_store::open(root)?, registries::config(&args.registry)?);
     let progress = Progress::new();
     let engine = engine(args.cache_dir.clone(), EngineMode::Run, &progress)?;
@@ -34,22 +34,21 @@ pub(crate) fn run(args: &PullArgs, root: Option<&Path>) -> Result<ExitCode> {
 async fn pull(
     images: &Images,
     engine: &Engine,
-    reference: &RegistryReference,
+    reference: &ImageReference,
     progress: &Progress,
     output: ResultFormat,
 ) -> Result<serde_json::Value> {
-    let obtained =
-        images.obtain(&ImageReference::Registry(reference.clone()), PullPolicy::Always, &[], &progress.pull_observer()).await?;
+    let obtained = images.obtain(reference, PullPolicy::Always, &[], &progress.pull_observer()).await?;
     compile(images, engine, reference, &obtained).await?;
     let ObtainedImage { image, id, .. } = obtained;
     if output == ResultFormat::Text {
-        progress.say(&format!("pulled {reference}: {}, {}", image.digest, HumanBytes(image.size())));
+        progress.say_pulled(reference, &image);
     }
     Ok(json!({ "reference": reference.to_string(), "id": id, "digest": image.digest, "size": image.size() }))
 }
 
 /// Compiles the program that runs when nobody says otherwise. An image of files that names none is complete without.
-async fn compile(images: &Images, engine: &Engine, reference: &RegistryReference, obtained: &ObtainedImage) -> Result<()> {
+async fn compile(images: &Images, engine: &Engine, reference: &ImageReference, obtained: &ObtainedImage) -> Result<()> {
     let image = obtained.image.clone();
     if let Some(digest) = image.module_digest()
         && engine.cached(&engine::Digest(digest.bytes())).await?.is_some()

@@ -1,16 +1,11 @@
-//! What the program says about itself: errors with their hints, warnings, traces; and the exit statuses.
+//! What the program says about itself: errors with their hints, warnings, traces.
 
 use super::environment;
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
-use wasmpod::{Error, ErrorKind};
-
-/// Bad input: a manifest, a flag, a file that is not WebAssembly. clap uses the same for wrong flags.
-const EXIT_INVALID: u8 = 2;
-/// Everything else that kept the program from doing its work.
-const EXIT_FAILURE: u8 = 1;
+use wasmpod::Error;
 
 /// Prints `error`, its causes and its hint, and gives the exit status for it.
 pub(crate) fn fail(error: &Error) -> ExitCode {
@@ -19,16 +14,19 @@ pub(crate) fn fail(error: &Error) -> ExitCode {
 
 /// The same for an error that does not end the program; the exit status as a number.
 pub(crate) fn tell(error: &Error) -> u8 {
+    tell_about(None, error)
+}
+
+/// The same with what the error is about before it.
+pub(crate) fn tell_about(subject: Option<&str>, error: &Error) -> u8 {
+    let subject = subject.map(|subject| format!("{subject}: ")).unwrap_or_default();
     let bold_red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
     let bold_cyan = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Cyan.into()));
-    line(bold_red, "error", &error.chain());
+    line(bold_red, "error", &format!("{subject}{}", error.chain()));
     if let Some(hint) = error.advice() {
         line(bold_cyan, "hint", hint);
     }
-    match error.kind() {
-        ErrorKind::Invalid | ErrorKind::NotFound => EXIT_INVALID,
-        _ => EXIT_FAILURE,
-    }
+    error.kind().exit_code()
 }
 
 /// Prints something that the user should know, though it stops nothing.

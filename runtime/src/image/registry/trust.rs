@@ -2,16 +2,14 @@
 
 use super::RegistryConfig;
 use crate::limits::{CA_FILE_BYTES_MAX, CA_FILES_PER_HOST_MAX};
+use crate::tls::{self, Trust};
 use crate::{Error, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The TLS settings for one registry. Reads many files: not for a thread that must not wait.
 ///
@@ -19,17 +17,10 @@ use std::sync::Arc;
 /// A file of certificates that cannot be read, holds none or a broken one: to go on without it would be to trust others than the user
 /// said.
 pub(super) fn client_config(config: &RegistryConfig, host: &str, insecure: bool) -> Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal("cannot set TLS up").because(error))?;
+    // Read in any case: a file that is broken is an error, whoever is asked.
     let roots = roots(config, host)?;
-    let builder = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-    } else {
-        builder.with_root_certificates(roots)
-    };
-    Ok(builder.with_no_client_auth())
+    let trust = if insecure { Trust::Everybody } else { Trust::Roots(roots) };
+    tls::client_config(trust).map_err(|error| Error::internal("cannot set TLS up").because(error))
 }
 
 fn roots(config: &RegistryConfig, host: &str) -> Result<RootCertStore> {
@@ -81,45 +72,6 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<()> {
         found = true;
     }
     if found { Ok(()) } else { Err(wrong("there is no certificate in the file")) }
-}
-
-/// Takes every certificate, for registries that the user calls insecure. Signatures are checked all the same.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

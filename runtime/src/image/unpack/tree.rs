@@ -4,8 +4,9 @@
 //! `lib -> /usr/lib`, made by a lower layer, is followed inside the tree. Where the kernel cannot do that, links are not followed at all.
 //! The last part of a name is never followed: what is there is removed first.
 
+use crate::directory::{open_dir, remove_contents};
 use crate::limits::{PATH_ATTEMPTS_MAX, UNPACKED_DEPTH_MAX};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::fs::File;
@@ -49,7 +50,7 @@ impl Tree {
     /// Removes everything in a directory, if it is there.
     pub(super) fn clear_dir(&self, dir: Parts<'_>) -> io::Result<()> {
         match self.existing(dir)? {
-            Some(dir) => remove_contents(rustix::fs::openat(&dir, c".", DIRECTORY, Mode::empty())?.as_fd()),
+            Some(dir) => remove_contents(open_dir(dir.as_fd(), c".")?.as_fd()),
             None => Ok(()),
         }
     }
@@ -150,7 +151,7 @@ impl Tree {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many directories inside each other"));
         }
         rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
-        let dir = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
+        let dir = open_dir(parent, name)?;
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(DIR_MODE))?;
         Ok(dir)
     }
@@ -201,32 +202,15 @@ fn kind_of(dir: BorrowedFd<'_>, name: &CString) -> io::Result<Option<FileType>> 
     }
 }
 
-/// Removes what has this name, if anything has; links are not followed. As deep in calls as the tree is.
+/// Removes what has this name, if anything has; links are not followed.
 fn remove(dir: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
     match kind_of(dir, name)? {
         None => Ok(()),
         Some(FileType::Directory) => {
-            remove_contents(rustix::fs::openat(dir, name, DIRECTORY, Mode::empty())?.as_fd())?;
+            remove_contents(open_dir(dir, name)?.as_fd())?;
             Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
         }
         Some(_) => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
-    }
-}
-
-fn remove_contents(dir: BorrowedFd<'_>) -> io::Result<()> {
-    loop {
-        let mut any = false;
-        for entry in Dir::read_from(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                any = true;
-                remove(dir, &name.to_owned())?;
-            }
-        }
-        if !any {
-            return Ok(());
-        }
     }
 }
 

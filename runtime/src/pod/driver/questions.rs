@@ -1,13 +1,13 @@
 //! The probes and hooks that are under way: started as the state machine asks, given up when nobody waits for their answer.
 
 use super::Driver;
+use crate::Result;
 use crate::container::ExecConfig;
 use crate::limits::POD_QUESTIONS_PER_CONTAINER_MAX;
 use crate::pod::hook;
 use crate::pod::probe::{self, exec::ExecRun};
 use crate::pod::spec::{ContainerSpec, Hook, ProbeAction};
 use crate::pod::state::{Attempt, ContainerIndex, Event, HookKind, ProbeAnswer, ProbeKind};
-use crate::{Error, Result};
 use std::collections::HashMap;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -114,7 +114,7 @@ impl Driver {
 
     /// One more instance in a container that runs.
     fn exec(&self, container: ContainerIndex, command: &[String]) -> Result<ExecRun> {
-        let image = self.config.images.get(container.0).ok_or_else(|| Error::internal("the container has no image"))?;
+        let image = self.images.of(container)?;
         let sandbox = &self.config.sandbox;
         ExecRun::begin(|log, report| sandbox.exec(container, image, ExecConfig::new(command.to_vec(), log), report))
     }

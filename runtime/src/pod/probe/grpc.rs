@@ -3,8 +3,8 @@
 use super::connection::Target;
 use crate::limits::{HTTP_HEADER_BYTES_MAX, PROBE_ANSWER_BYTES_MAX};
 use crate::net::PodNet;
+use crate::pod::go_duration::go_duration;
 use crate::pod::state::ProbeAnswer;
-use crate::pod::status::go_duration;
 use ::http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use ::http::{HeaderMap, Request};
 use bytes::Bytes;

@@ -5,6 +5,7 @@ use crate::limits::{HTTP_BUFFER_BYTES_MAX, HTTP_HEADERS_MAX, PROBE_ANSWER_BYTES_
 use crate::net::PodNet;
 use crate::pod::spec::HttpGet;
 use crate::pod::state::ProbeAnswer;
+use crate::tls::{self, Trust};
 use ::http::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
 use ::http::uri::Scheme;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
@@ -13,10 +14,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -160,53 +158,7 @@ async fn read(response: Response<Body>) -> String {
 
 async fn encrypted(host: &str, stream: ProbeStream) -> Result<tokio_rustls::client::TlsStream<ProbeStream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    let config = trusting_everybody().map_err(|error| error.to_string())?;
+    // A kubelet does not check the certificates of what it probes.
+    let config = tls::client_config(Trust::Everybody).map_err(|error| error.to_string())?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| format!("tls: {error}"))
-}
-
-/// A kubelet does not check the certificates of what it probes.
-fn trusting_everybody() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let verifier = Arc::new(AnyCertificate(provider));
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// Takes every certificate, and checks only that the handshake is signed with it.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -14,9 +14,9 @@ pub(super) mod exec;
 mod grpc;
 pub(super) mod http;
 
+use super::go_duration::go_duration;
 use super::spec::{Probe, ProbeAction};
 use super::state::ProbeAnswer;
-use super::status::go_duration;
 use crate::net::PodNet;
 use crate::{Error, Result};
 use connection::Target;

@@ -21,7 +21,7 @@ impl Sandbox {
     /// not block.
     ///
     /// What it is: [`ExecConfig::program`]; or else the module that the first argument names, when that is the path of a `.wasm` file
-    /// in the container; or else [`SandboxConfig::exec_program`](super::SandboxConfig::exec_program); or else the program of `image`,
+    /// in the container; or else [`ContainerImage::exec_program`]; or else the program of `image`,
     /// the container's own.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Sandbox {
         exec: ExecConfig,
         report: impl FnMut(ContainerEvent) + Send + 'static,
     ) -> Result<Container> {
-        let spec = self.container(index)?;
+        let spec = image.configured(self.container(index)?);
         let about = |error: Error| error.at(format!("container {:?}", spec.name));
         let Some(command) = exec.command.first() else { return Err(about(Error::invalid("there is no command to exec"))) };
         let latest = self.runs().get(&index).cloned();
@@ -42,7 +42,7 @@ impl Sandbox {
         let Some((group, files, env)) = latest.and_then(alive) else {
             return Err(about(Error::new(ErrorKind::Conflict, "it does not run, so nothing can be exec'd into it")));
         };
-        let own = self.exec_program.as_ref().unwrap_or(&image.program);
+        let own = image.exec_program.as_ref().unwrap_or(&image.program);
         let program = choose(&exec, command, &files, own).map_err(about)?;
         let program = program.linked(&self.engine, &self.runtime);
         let wasi = WasiConfig {

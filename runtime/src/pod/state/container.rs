@@ -8,7 +8,8 @@ mod stop;
 pub(super) use plan::Plan;
 
 use super::checks::Checks;
-use super::event::{Attempt, ContainerExit, StartError};
+use super::event::{Attempt, ContainerExit, PullError, StartError};
+use super::image::ImageState;
 use crate::pod::backoff::{Backoff, BackoffPolicy};
 use crate::pod::spec::{ContainerRole, ContainerSpec, PodSpec};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub struct Container {
     plan: Arc<Plan>,
     state: ContainerState,
+    pub(super) image: ImageState,
     /// How the run before the present state ended.
     last: Option<Termination>,
     /// Starts so far: the number of the next attempt.
@@ -27,6 +29,7 @@ pub struct Container {
     runs: u32,
     restart_backoff: Backoff,
     start_backoff: Backoff,
+    pull_backoff: Backoff,
 }
 
 /// What a container is doing. Times are since the pod's start.
@@ -117,11 +120,13 @@ impl Container {
         Self {
             plan: Arc::new(Plan::new(spec, pod)),
             state: ContainerState::Waiting(Waiting::Turn),
+            image: ImageState::Present,
             last: None,
             starts: 0,
             runs: 0,
             restart_backoff: Backoff::new(backoff),
             start_backoff: Backoff::new(backoff),
+            pull_backoff: Backoff::new(backoff),
         }
     }
 
@@ -130,9 +135,25 @@ impl Container {
         &self.plan.name
     }
 
-    /// Its image, as the spec writes it.
-    pub(super) fn image(&self) -> &str {
-        &self.plan.image
+    /// Where its images are.
+    pub fn image(&self) -> &ImageState {
+        &self.image
+    }
+
+    /// Whether its image was asked for, and nobody has answered yet.
+    pub(super) fn is_pulling(&self) -> bool {
+        matches!(self.image, ImageState::Pulling { .. })
+    }
+
+    /// An image could not be brought: it is asked for again after a while, or the container can never start.
+    pub(super) fn pull_failed(&mut self, error: PullError, now: Duration) {
+        if error.error.permanent {
+            self.image = ImageState::Refused;
+            self.state = ContainerState::Waiting(Waiting::Refused(error.error));
+        } else {
+            let wait = self.pull_backoff.after_failed_start();
+            self.image = ImageState::BackOff { error, wait, until: now.saturating_add(wait) };
+        }
     }
 
     /// Its part in the pod.
@@ -223,9 +244,10 @@ impl Container {
         self.plan.restart.may_restart_all()
     }
 
-    /// When it may start, if it waits to: in the past when it may at once.
+    /// When it may start, if it waits to and its image is here: in the past when it may at once.
     pub(super) fn due_at(&self) -> Option<Duration> {
         match self.state {
+            _ if self.image != ImageState::Present => None,
             ContainerState::Waiting(Waiting::Turn) => Some(Duration::ZERO),
             ContainerState::Waiting(Waiting::Restart { until, .. } | Waiting::Retry { until, .. }) => Some(until),
             _ => None,

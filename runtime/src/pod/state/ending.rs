@@ -213,16 +213,21 @@ impl PodState {
             succeeded: false,
             reason: Some(reason),
             message: Some(message),
+            hopeless: false,
             exit_code: 1,
         };
         match reason {
             Reason::DeadlineExceeded => failed("DeadlineExceeded", DEADLINE_EXCEEDED.to_owned()),
             Reason::Evicted(message) => failed("Evicted", message),
-            Reason::Refused { container, error } => failed(error.reason, format!("container {container}: {}", error.message)),
+            Reason::Refused { container, error } => Outcome {
+                hopeless: true,
+                exit_code: error.exit_code,
+                ..failed(error.reason, format!("container {container}: {}", error.message))
+            },
             Reason::Completed | Reason::InitFailed | Reason::Stopped => {
                 let succeeded = self.phase_of_containers(Finality::Final) == Phase::Succeeded;
                 let exit_code = if succeeded { 0 } else { self.first_failure().unwrap_or(1) };
-                Outcome { succeeded, reason: None, message: None, exit_code }
+                Outcome { succeeded, reason: None, message: None, hopeless: false, exit_code }
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What goes into the state machine and what comes out: [`Event`], [`Action`] and the values that they carry.
 
-use super::journal::EventReason;
 use super::probe::{ProbeAnswer, ProbeKind};
 use crate::{Error, ErrorKind};
 use std::fmt;
@@ -22,6 +21,27 @@ pub struct Attempt(pub u32);
 pub enum Event {
     /// Network and volumes are ready: start. Once.
     Begin,
+    /// A registry is being asked for the image. Follows [`Action::Pull`] where it comes to that.
+    Pulling {
+        /// The container.
+        container: ContainerIndex,
+        /// The image's name, as the spec writes it.
+        image: String,
+    },
+    /// The image is here, and its program ready to run. Answers [`Action::Pull`].
+    Pulled {
+        /// The container.
+        container: ContainerIndex,
+        /// Its image, and those of the image volumes that it mounts.
+        images: Vec<PulledImage>,
+    },
+    /// An image could not be brought. Answers [`Action::Pull`].
+    PullFailed {
+        /// The container.
+        container: ContainerIndex,
+        /// Which image, and why.
+        error: PullError,
+    },
     /// The instance now runs. Answers [`Action::Start`].
     Started {
         /// The container.
@@ -70,15 +90,6 @@ pub enum Event {
         /// Whether it succeeded.
         succeeded: bool,
     },
-    /// Somebody outside did something for the pod that belongs among its events, such as pulling an image.
-    Noted {
-        /// The container; the pod itself when `None`.
-        container: Option<ContainerIndex>,
-        /// What it was.
-        reason: EventReason,
-        /// In the kubelet's words.
-        message: String,
-    },
     /// The pod is deleted (Ctrl-C): stop it gracefully. A second one may shorten the grace period, never lengthen it.
     Stop {
         /// The grace period; the pod's own when `None`.
@@ -95,6 +106,33 @@ pub enum Event {
     Tick,
 }
 
+/// An image that is here now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PulledImage {
+    /// Its name, as the spec writes it.
+    pub image: String,
+    /// How it came from a registry; none when it was on this machine.
+    pub transfer: Option<Transfer>,
+}
+
+/// How an image came from a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// How long it took.
+    pub took: Duration,
+    /// The image's size in bytes, compressed as registries keep it.
+    pub bytes: u64,
+}
+
+/// Why an image could not be brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullError {
+    /// Its name, as the spec writes it.
+    pub image: String,
+    /// Why.
+    pub error: StartError,
+}
+
 /// Which of a container's hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookKind {
@@ -107,6 +145,12 @@ pub enum HookKind {
 /// What the owner of the pod has to do now, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Bring the images of a container, its own and those of its image volumes, and make its program ready. Answer with [`Event::Pulled`] or [`Event::PullFailed`]; no answer is
+    /// needed once the pod has finished.
+    Pull {
+        /// The container.
+        container: ContainerIndex,
+    },
     /// Make an instance and run it. Answer with [`Event::Started`] and later [`Event::Exited`], or with [`Event::StartFailed`].
     Start {
         /// The container.
@@ -170,8 +214,11 @@ pub struct Outcome {
     pub reason: Option<&'static str>,
     /// `status.message` to go with it.
     pub message: Option<String>,
+    /// Whether it failed because a container of it can never start: another pod made from the same spec would fail the same way.
+    pub hopeless: bool,
     /// For the command line: 0 when it succeeded; else the status of the first failed container in the manifest's order
-    /// (sidecars do not count); 1 when the pod failed for a reason of its own, or before any container failed.
+    /// (sidecars do not count); that of the error when a container can never start; 1 when the pod failed for another reason of its own,
+    /// or before any container failed.
     pub exit_code: i32,
 }
 
@@ -265,6 +312,26 @@ pub struct StartError {
     /// Whether trying again is pointless. A passing error is retried with back-off for ever, as a kubelet does; a permanent one
     /// fails the pod, so that somebody who waits for it gets an answer.
     pub permanent: bool,
+    /// The pod's status for the command line when it fails for this.
+    pub exit_code: i32,
+}
+
+impl StartError {
+    /// One that may pass.
+    pub fn passing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), permanent: false, exit_code: 1 }
+    }
+
+    /// One that will not.
+    pub fn permanent(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { permanent: true, ..Self::passing(reason, message) }
+    }
+
+    /// Of an image that could not be brought: only what the error says may pass is tried again. What a registry has refused, or does not
+    /// know, it would refuse a minute later too, and whoever waits for the pod is to know.
+    pub fn of_pull(error: &Error) -> Self {
+        Self { permanent: error.kind() != ErrorKind::Unavailable, ..Self::from(error) }
+    }
 }
 
 impl From<&Error> for StartError {
@@ -274,6 +341,7 @@ impl From<&Error> for StartError {
             reason: error.reason().unwrap_or("CreateContainerError"),
             message: error.chain(),
             permanent: error.kind() == ErrorKind::Invalid,
+            exit_code: error.kind().exit_code().into(),
         }
     }
 }

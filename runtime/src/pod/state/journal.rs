@@ -45,13 +45,19 @@ pub enum EventReason {
     Pulling,
     /// An image is there.
     Pulled,
+    /// The next pull of an image is put off.
+    BackOffPullImage,
+    /// An image is not there and must not be pulled.
+    ErrImageNeverPull,
+    /// The name of an image cannot be understood.
+    InspectFailed,
     /// An instance was made.
     Created,
     /// An instance runs.
     Started,
     /// An instance is being stopped.
     Killing,
-    /// A restart or a pull is put off.
+    /// A restart is put off.
     BackOff,
     /// A probe failed.
     Unhealthy,
@@ -79,10 +85,16 @@ impl EventReason {
     /// Normal or a warning, where the reason alone says it.
     pub fn event_type(self) -> EventType {
         match self {
-            Self::Pulling | Self::Pulled | Self::Created | Self::Started | Self::Killing | Self::RestartAllContainers => {
-                EventType::Normal
-            }
-            Self::BackOff
+            Self::Pulling
+            | Self::Pulled
+            | Self::BackOffPullImage
+            | Self::Created
+            | Self::Started
+            | Self::Killing
+            | Self::RestartAllContainers => EventType::Normal,
+            Self::ErrImageNeverPull
+            | Self::InspectFailed
+            | Self::BackOff
             | Self::Unhealthy
             | Self::ProbeWarning
             | Self::Failed
@@ -150,10 +162,12 @@ impl fmt::Display for EventReason {
         f.pad(match self {
             Self::Pulling => "Pulling",
             Self::Pulled => "Pulled",
+            Self::ErrImageNeverPull => "ErrImageNeverPull",
+            Self::InspectFailed => "InspectFailed",
             Self::Created => "Created",
             Self::Started => "Started",
             Self::Killing => "Killing",
-            Self::BackOff => "BackOff",
+            Self::BackOff | Self::BackOffPullImage => "BackOff",
             Self::Unhealthy => "Unhealthy",
             Self::ProbeWarning => "ProbeWarning",
             Self::Failed => "Failed",

@@ -19,6 +19,7 @@
 //!   └─────────┘ ◀─────────────────────── └──────────┘        └────┬────┘                                   └────────────┘
 //!        ▲               Exited, and to be restarted              │
 //!        └────────────────────────────────────────────────────────┘
+//!        a container waits for its image too: see `image`
 //!   One running instance:
 //!   ┌────────────────────┐ preStop hook? ┌─────────┐ over, or no time left, and its turn ┌───────┐ grace over ┌────────┐
 //!   │ postStart, probes  ├──────────────▶│ PreStop ├────────────────────────────────────▶│ Asked ├───────────▶│ Killed │
@@ -39,6 +40,7 @@ mod conditions;
 mod container;
 mod ending;
 mod event;
+mod image;
 mod journal;
 mod notes;
 mod phase;
@@ -57,7 +59,12 @@ mod tests;
 pub use checks::Checks;
 pub use conditions::{Condition, ConditionKind};
 pub use container::{Container, ContainerState, Stopping, Termination, Waiting};
-pub use event::{Action, Attempt, ContainerExit, ContainerIndex, Event, ExitCause, HookKind, Outcome, Signal, StartError, Step};
+pub use event::{
+    Action, Attempt, ContainerExit, ContainerIndex, Event, ExitCause, HookKind, Outcome, PullError, PulledImage, Signal,
+    StartError, Step, Transfer,
+};
+pub(crate) use image::IMAGE_PULL_BACK_OFF;
+pub use image::ImageState;
 pub use journal::{EventReason, EventType, Journal, PodEvent};
 pub use phase::Phase;
 pub use probe::{ProbeAnswer, ProbeKind};
@@ -188,16 +195,14 @@ impl PodState {
                     self.has_begun = true;
                 }
             }
+            Event::Pulling { container, image } => self.record_pulling(container, &image),
+            Event::Pulled { container, images } => self.record_pulled(container, &images),
+            Event::PullFailed { container, error } => self.record_pull_failed(container, error),
             Event::Started { container, attempt } => self.record_started(container, attempt),
             Event::StartFailed { container, attempt, error } => self.record_start_failed(container, attempt, error),
             Event::Exited { container, attempt, exit } => self.record_exited(container, attempt, exit),
             Event::Probed { container, attempt, kind, answer } => self.record_probed(container, attempt, kind, &answer),
             Event::HookEnded { container, attempt, hook, succeeded } => self.record_hook(container, attempt, hook, succeeded),
-            Event::Noted { container, reason, message } => {
-                if container.is_none_or(|container| container.0 < self.containers.len()) {
-                    self.note(container, reason, message);
-                }
-            }
             Event::Stop { grace } => self.end(Reason::Stopped, grace.unwrap_or(self.termination_grace_period)),
             Event::Kill => self.end_at_once(),
             Event::Evict { message } => self.end(Reason::Evicted(message), crate::limits::EVICTION_GRACE),
@@ -279,8 +284,9 @@ impl PodState {
         actions
     }
 
-    /// Stops what is not well, starts what is due.
+    /// Asks for what is missing, stops what is not well, starts what is due.
     fn go_on(&mut self, actions: &mut Vec<Action>) {
+        self.pull_due(actions);
         if self.starting_over && !self.kill_all(actions) {
             return;
         }
@@ -362,7 +368,10 @@ impl PodState {
         let probes = self.containers.iter().filter_map(|container| container.next_probe(ending)).map(|(due, _)| due).min();
         let other = match &self.stage {
             Stage::Created => self.active_deadline,
-            Stage::Active => self.next_start().into_iter().chain(self.next_kill_of_unwell()).chain(self.active_deadline).min(),
+            Stage::Active => {
+                let of_pod = self.active_deadline.into_iter().chain(self.next_pull());
+                of_pod.chain(self.next_start()).chain(self.next_kill_of_unwell()).min()
+            }
             Stage::Ending(ending) => self.next_kill(ending),
             Stage::Finished(_) => return None,
         };

@@ -1,10 +1,12 @@
 //! What the state machine writes into the pod's journal, in the kubelet's words.
 
 use super::checks::KillCause;
-use super::event::{ContainerIndex, HookKind, StartError};
+use super::event::{ContainerIndex, HookKind, PullError, PulledImage, StartError, Transfer};
+use super::image::{IMAGE_PULL_BACK_OFF, ImageState};
 use super::journal::{EventReason, Journal};
 use super::probe::{ProbeAnswer, ProbeKind};
 use super::{Container, ContainerState, PodState, Waiting};
+use crate::pod::go_duration::go_duration;
 
 impl PodState {
     /// What happened to the pod, for people.
@@ -27,11 +29,47 @@ impl PodState {
         let message = if error.message.is_empty() { error.reason } else { &error.message };
         self.note(Some(container), EventReason::Failed, format!("Error: {message}"));
         if matches!(self.waiting(container), Some(Waiting::Retry { .. })) {
-            let message = match error.reason {
-                "ErrImagePull" => format!("Back-off pulling image \"{}\"", self.container(container).map_or("", Container::image)),
-                _ => format!("Back-off starting container {}", self.describe(container)),
-            };
+            let message = format!("Back-off starting container {}", self.describe(container));
             self.note(Some(container), EventReason::BackOff, message);
+        }
+    }
+
+    pub(super) fn note_pulling(&mut self, container: ContainerIndex, image: &str) {
+        self.note(Some(container), EventReason::Pulling, format!("Pulling image \"{image}\""));
+    }
+
+    pub(super) fn note_pulled(&mut self, container: ContainerIndex, PulledImage { image, transfer }: &PulledImage) {
+        let message = match transfer {
+            None => format!("Container image \"{image}\" already present on machine"),
+            Some(Transfer { took, bytes }) => {
+                format!("Successfully pulled image \"{image}\" in {}. Image size: {bytes} bytes.", go_duration(*took))
+            }
+        };
+        self.note(Some(container), EventReason::Pulled, message);
+    }
+
+    /// An image could not be brought; if it is asked for again, that is put off. As from a kubelet, first what was found out, then what
+    /// that means for the container.
+    pub(super) fn note_pull_failed(&mut self, container: ContainerIndex, PullError { image, error }: &PullError) {
+        let StartError { reason, message, .. } = error;
+        let (event, found) = match *reason {
+            "ErrImageNeverPull" => {
+                let found = format!("Container image \"{image}\" is not present with pull policy of Never");
+                (EventReason::ErrImageNeverPull, found)
+            }
+            "InvalidImageName" => (EventReason::InspectFailed, format!("Failed to apply default image tag \"{image}\": {message}")),
+            _ if error.is_of_pull() => (EventReason::Failed, format!("Failed to pull image \"{image}\": {message}")),
+            _ => (EventReason::Failed, message.clone()),
+        };
+        self.note(Some(container), event, found);
+        self.note(Some(container), EventReason::Failed, format!("Error: {reason}"));
+        if matches!(self.container(container).map(Container::image), Some(ImageState::BackOff { .. })) {
+            let (event, put_off, reason) = match error.is_of_pull() {
+                true => (EventReason::BackOffPullImage, format!("Back-off pulling image \"{image}\""), IMAGE_PULL_BACK_OFF),
+                false => (EventReason::BackOff, format!("Back-off starting container {}", self.describe(container)), *reason),
+            };
+            self.note(Some(container), event, put_off);
+            self.note(Some(container), EventReason::Failed, format!("Error: {reason}"));
         }
     }
 

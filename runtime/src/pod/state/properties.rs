@@ -90,9 +90,26 @@ fn equip(container: &mut ContainerSpec, bits: u32) {
     container.pre_stop = hook(one_in(2, 25));
 }
 
+fn start_error(amount: u16) -> StartError {
+    match amount % 16 {
+        1 => StartError::permanent("CreateContainerError", ""),
+        _ => StartError::passing("ErrImagePull", ""),
+    }
+}
+
+/// Where a container's images are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Image {
+    #[default]
+    Missing,
+    Asked,
+    Here,
+}
+
 /// What the model knows of one container.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    image: Image,
     alive: Option<Attempt>,
     running: bool,
     asked_at: Option<Duration>,
@@ -136,9 +153,10 @@ impl Seen {
 }
 
 impl Model {
-    fn new(spec: PodSpec) -> Self {
+    fn new(spec: PodSpec, pulls: bool) -> Self {
         let state = PodState::new(&spec, BackoffPolicy::KUBELET);
-        let seen = vec![Seen::default(); spec.containers.len()];
+        let (state, image) = if pulls { (state.with_images_to_pull(), Image::Missing) } else { (state, Image::Here) };
+        let seen = vec![Seen { image, ..Seen::default() }; spec.containers.len()];
         Self {
             spec,
             state,
@@ -169,8 +187,21 @@ impl Model {
             (24, _) if amount.is_multiple_of(4) => self.step(Event::Kill),
             (25, _) if amount.is_multiple_of(4) => self.step(Event::Evict { message: "too big".to_owned() }),
             (26..=28, _) => self.stale(usize::from(pick) % 6, amount),
+            (29 | 30, _) => self.answer_pull(pick, amount),
             _ => self.step(Event::Begin),
         }
+    }
+
+    /// The owner's answer about images that were asked for; the same as another when none were.
+    fn answer_pull(&mut self, pick: u8, amount: u16) {
+        let asked: Vec<usize> = (0..self.seen.len()).filter(|&index| self.seen[index].image == Image::Asked).collect();
+        let Some(&index) = asked.get(usize::from(pick) % asked.len().max(1)) else { return self.pass_time(amount) };
+        let (container, image) = (ContainerIndex(index), String::new());
+        self.step(match amount % 4 {
+            0 => Event::Pulling { container, image },
+            1 => Event::PullFailed { container, error: PullError { image, error: start_error(amount) } },
+            _ => Event::Pulled { container, images: vec![PulledImage { image, transfer: None }] },
+        });
     }
 
     /// The owner's answer about an instance that lives.
@@ -181,8 +212,7 @@ impl Model {
             return self.step(Event::Started { container, attempt });
         }
         if !seen.running && !amount.is_multiple_of(4) {
-            let error = StartError { reason: "CreateContainerError", message: String::new(), permanent: amount % 16 == 1 };
-            return self.step(Event::StartFailed { container, attempt, error });
+            return self.step(Event::StartFailed { container, attempt, error: start_error(amount) });
         }
         let code = match amount % 4 {
             0 => 0,
@@ -228,7 +258,7 @@ impl Model {
         }
         self.step(Event::Tick);
         let (container, before) = (ContainerIndex(index), self.state.clone());
-        let error = StartError { reason: "CreateContainerError", message: String::new(), permanent: true };
+        let error = StartError::permanent("CreateContainerError", "");
         for event in [
             Event::Started { container, attempt },
             Event::StartFailed { container, attempt, error },
@@ -294,7 +324,9 @@ impl Model {
             }
             Event::Evict { .. } => self.deadline = shorten(self.deadline, self.now + EVICTION_GRACE),
             Event::Kill => (self.kill_all, self.deadline) = (true, shorten(self.deadline, self.now)),
-            Event::Tick | Event::Noted { .. } => {}
+            Event::Pulled { container, .. } => self.seen[container.0].image = Image::Here,
+            Event::PullFailed { container, .. } => self.seen[container.0].image = Image::Missing,
+            Event::Tick | Event::Pulling { .. } => {}
         }
     }
 
@@ -319,6 +351,12 @@ impl Model {
         assert!(self.finished.is_none(), "{action:?} after Finish");
         let ending = self.state.is_ending();
         match action {
+            Action::Pull { container } => {
+                assert!(self.begun && !ending, "a pull before the beginning or after the end");
+                let image = &mut self.seen[container.0].image;
+                assert_eq!(*image, Image::Missing, "an image is asked for that is here, or twice");
+                *image = Image::Asked;
+            }
             Action::Start { container, attempt } => self.start(container.0, *attempt),
             Action::Terminate { container, attempt } => self.terminate(container.0, *attempt),
             Action::Kill { container, attempt } => self.kill(container.0, *attempt),
@@ -348,6 +386,7 @@ impl Model {
             assert!(spec.role != ContainerRole::Init || seen.alive.is_none(), "c{index} beside {}", spec.name);
         }
         let (role, seen) = (self.spec.containers[index].role, &mut self.seen[index]);
+        assert_eq!(seen.image, Image::Here, "a start without an image");
         assert_eq!(seen.alive, None, "a second instance");
         assert_eq!(attempt.0, seen.starts, "attempts count up");
         assert!(role != ContainerRole::Init || !seen.done, "an init container runs again");
@@ -380,7 +419,8 @@ impl Model {
     fn check_time(&self) {
         assert!(self.wake_at.is_none_or(|wake_at| wake_at > self.now), "woken in the past");
         let alive = || self.seen.iter().filter(|seen| seen.alive.is_some());
-        if self.finished.is_none() && self.begun && !alive().any(|seen| seen.asked_at.is_none() || seen.killed) {
+        let awaits_image = self.seen.iter().any(|seen| seen.image == Image::Asked);
+        if self.finished.is_none() && self.begun && !awaits_image && !alive().any(|seen| seen.asked_at.is_none() || seen.killed) {
             assert!(self.wake_at.is_some(), "nothing lives that could answer, and nobody will wake the pod");
         }
         let Some(deadline) = self.deadline.filter(|_| self.state.is_ending()) else { return };
@@ -429,8 +469,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_sequence_of_events_keeps_the_invariants(spec in specs(), begins in prop::bool::weighted(0.95), stimuli in stimuli()) {
-        let mut model = Model::new(spec);
+    fn every_sequence_of_events_keeps_the_invariants(
+        spec in specs(), pulls in any::<bool>(), begins in prop::bool::weighted(0.95), stimuli in stimuli()
+    ) {
+        let mut model = Model::new(spec, pulls);
         if begins {
             model.step(Event::Begin);
         }

@@ -8,7 +8,7 @@ use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::spec::{ContainerRole, ContainerSpec, EgressPolicy, Hook, PodSpec, Probe, ProbeAction, QosClass, RestartPolicy};
 use wasmpod::pod::state::{
     Action, Attempt, Container, ContainerExit, ContainerIndex, ContainerState, Event, HookKind, Outcome, Phase, PodState,
-    ProbeAnswer, ProbeKind, Signal, StartError, Step,
+    ProbeAnswer, ProbeKind, PullError, PulledImage, Signal, StartError, Step, Transfer,
 };
 
 /// How one run of a container goes.
@@ -28,6 +28,19 @@ pub(crate) enum Run {
     NoStart(&'static str),
     /// Its start fails with this reason, and always will.
     NeverStarts(&'static str),
+}
+
+/// How one try to bring a container's image goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pull {
+    /// It is on this machine.
+    Present,
+    /// It comes from a registry within so many seconds.
+    Takes(u64),
+    /// It fails with this reason, and may be tried again.
+    Fails(&'static str),
+    /// It fails with this reason, and always will.
+    NeverWorks(&'static str),
 }
 
 /// How an instance answers one of its probes; times are seconds since it started.
@@ -61,6 +74,7 @@ pub(crate) enum HookRun {
 /// What one container does. Of each list, the first entry is for the first instance, and the last one repeats.
 #[derive(Clone, Debug, Default)]
 struct Plan {
+    pulls: Vec<Pull>,
     runs: Vec<Run>,
     health: BTreeMap<ProbeKind, Vec<Health>>,
     hooks: BTreeMap<HookKind, Vec<HookRun>>,
@@ -136,6 +150,12 @@ impl Scenario {
     /// Changes the spec of the container named last.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut ContainerSpec)) -> Self {
         change(self.spec.containers.last_mut().unwrap());
+        self
+    }
+
+    /// Says how the image of the container named last is brought; with this, the images of all containers are to be pulled.
+    pub(crate) fn pulls<const N: usize>(mut self, pulls: [Pull; N]) -> Self {
+        self.plans.last_mut().unwrap().pulls = pulls.to_vec();
         self
     }
 
@@ -244,6 +264,8 @@ struct World<'a> {
     order: usize,
     wake_at: Option<Duration>,
     phase: Phase,
+    /// Of each container, how often its image was asked for.
+    pulls: Vec<usize>,
     /// Of each container that has a probe, whether it has started and whether it is ready.
     shown: Vec<Option<(bool, bool)>>,
     log: String,
@@ -252,10 +274,13 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let state = PodState::new(&scenario.spec, BackoffPolicy::KUBELET);
+        let pulled = scenario.plans.iter().any(|plan| !plan.pulls.is_empty());
+        let state = if pulled { state.with_images_to_pull() } else { state };
+        let pulls = vec![0; scenario.plans.len()];
         let shown = scenario.plans.iter().map(|plan| (!plan.health.is_empty()).then_some((false, false))).collect();
         let phase = state.phase();
         let (queue, log) = (BinaryHeap::new(), String::new());
-        let mut world = Self { scenario, phase, state, queue, order: 0, wake_at: None, shown, log };
+        let mut world = Self { scenario, phase, pulls, state, queue, order: 0, wake_at: None, shown, log };
         for (at, event) in &scenario.script {
             world.plan(Duration::from_secs(*at), event.clone());
         }
@@ -306,6 +331,10 @@ impl<'a> World<'a> {
         let line = match event {
             Event::Exited { container, exit, .. } => format!("{} exits {}", self.name(*container), exit.code),
             Event::StartFailed { container, error, .. } => format!("{} fails to start: {}", self.name(*container), error.reason),
+            Event::Pulled { container, images } if images.iter().any(|image| image.transfer.is_some()) => {
+                format!("image of {} is here", self.name(*container))
+            }
+            Event::PullFailed { container, error } => format!("pull for {} fails: {}", self.name(*container), error.error.reason),
             Event::Started { container, .. } => match self.run(*container) {
                 Run::SlowStart(_) => format!("{} runs", self.name(*container)),
                 _ => return,
@@ -317,13 +346,16 @@ impl<'a> World<'a> {
             Event::HookEnded { container, hook, succeeded, .. } => {
                 format!("{} of {} {}", hook_name(*hook), self.name(*container), if *succeeded { "ends" } else { "fails" })
             }
-            Event::Begin | Event::Tick | Event::Probed { .. } | Event::Noted { .. } => return,
+            Event::Begin | Event::Tick | Event::Probed { .. } | Event::Pulling { .. } | Event::Pulled { .. } => {
+                return;
+            }
         };
         self.note(now, &line);
     }
 
     fn perform(&mut self, action: Action, now: Duration) {
         match action {
+            Action::Pull { container } => self.pull(container, now),
             Action::Start { container, attempt } => {
                 self.note(now, &format!("start {}", self.name(container)));
                 self.begin_run(container, attempt, now);
@@ -342,7 +374,7 @@ impl<'a> World<'a> {
                 self.note(now, &format!("kill {}", self.name(container)));
                 self.queue.retain(|due| !is_about(&due.event, container));
                 let starting = self.state.container(container).is_some_and(|container| !container.is_running());
-                let error = StartError { reason: "Cancelled", message: String::new(), permanent: false };
+                let error = StartError::passing("Cancelled", "");
                 let exit = ContainerExit::signalled(Signal::Kill);
                 let answer = if starting {
                     Event::StartFailed { container, attempt, error }
@@ -371,12 +403,33 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Answers for the images of a container as its plan has it.
+    fn pull(&mut self, container: ContainerIndex, now: Duration) {
+        let (plan, tries) = (&self.scenario.plans[container.0].pulls, self.pulls[container.0]);
+        self.pulls[container.0] += 1;
+        let image = self.scenario.spec.containers[container.0].image.clone();
+        let pull = plan.get(tries).or_else(|| plan.last()).copied().unwrap_or(Pull::Present);
+        if !matches!(pull, Pull::Present | Pull::NeverWorks("InvalidImageName" | "ErrImageNeverPull")) {
+            self.note(now, &format!("pull for {}", self.name(container)));
+            self.plan(now, Event::Pulling { container, image: image.clone() });
+        }
+        let pulled = |transfer| Event::Pulled { container, images: vec![PulledImage { image: image.clone(), transfer }] };
+        let failed = |error| Event::PullFailed { container, error: PullError { image: image.clone(), error } };
+        let (after, answer) = match pull {
+            Pull::Present => (0, pulled(None)),
+            Pull::Takes(seconds) => (seconds, pulled(Some(Transfer { took: Duration::from_secs(seconds), bytes: 1234 }))),
+            Pull::Fails(reason) => (0, failed(StartError::passing(reason, "it does not work"))),
+            Pull::NeverWorks(reason) => (0, failed(StartError::permanent(reason, "it does not work"))),
+        };
+        self.plan(now + Duration::from_secs(after), answer);
+    }
+
     fn begin_run(&mut self, container: ContainerIndex, attempt: Attempt, now: Duration) {
         let delay = match self.run(container) {
             Run::SlowStart(delay) => Duration::from_secs(delay),
             Run::NoStart(reason) | Run::NeverStarts(reason) => {
                 let permanent = matches!(self.run(container), Run::NeverStarts(_));
-                let error = StartError { reason, message: "it does not work".to_owned(), permanent };
+                let error = StartError { permanent, ..StartError::passing(reason, "it does not work") };
                 return self.plan(now, Event::StartFailed { container, attempt, error });
             }
             _ => Duration::ZERO,

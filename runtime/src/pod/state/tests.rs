@@ -115,10 +115,11 @@ fn ten_minutes_of_running_reset_the_back_off() {
 
 #[test]
 fn failed_starts_are_retried_with_back_off_and_do_not_count_as_restarts() {
-    let runs = [NoStart("ErrImagePull"), NoStart("CreateContainerError"), Exit(1, 1), NoStart("CreateContainerError"), Forever];
+    let runs =
+        [NoStart("RunContainerError"), NoStart("CreateContainerError"), Exit(1, 1), NoStart("CreateContainerError"), Forever];
     let state = pod(Always).app("app", runs).until(100).check(
         "0s start app
-         0s app fails to start: ErrImagePull
+         0s app fails to start: RunContainerError
          10s start app
          10s app fails to start: CreateContainerError
          30s start app
@@ -251,11 +252,12 @@ fn a_sidecar_restarts_whatever_the_policy_during_init_and_after() {
 
 #[test]
 fn a_sidecar_that_does_not_start_holds_back_the_rest() {
-    pod(Never).sidecar("side", [NoStart("ErrImagePull"), NoStart("ErrImagePull"), Forever]).app("app", [Forever]).until(50).check(
+    let runs = [NoStart("CreateContainerError"), NoStart("CreateContainerError"), Forever];
+    pod(Never).sidecar("side", runs).app("app", [Forever]).until(50).check(
         "0s start side
-         0s side fails to start: ErrImagePull
+         0s side fails to start: CreateContainerError
          10s start side
-         10s side fails to start: ErrImagePull
+         10s side fails to start: CreateContainerError
          30s start side
          30s start app
          30s phase Running",
@@ -503,7 +505,7 @@ fn a_pod_stopped_before_it_began_has_failed_without_starting_anything() {
     let scenario = pod(Always).app("app", [Forever]);
     let mut state = PodState::new(&scenario.spec, BackoffPolicy::KUBELET);
     let end = state.step(Event::Stop { grace: None }, Duration::ZERO);
-    let outcome = Outcome { succeeded: false, reason: None, message: None, exit_code: 1 };
+    let outcome = Outcome { succeeded: false, reason: None, message: None, hopeless: false, exit_code: 1 };
     assert_eq!(end, Step { actions: vec![Action::Finish(outcome)], wake_at: None });
     assert_eq!(state.step(Event::Begin, Duration::ZERO), Step::default());
 }
@@ -592,7 +594,7 @@ fn words_about_instances_that_are_gone_change_nothing() {
     let restart = state.step(exited(container, 0), now);
     assert_eq!(restart.actions, [Action::Start { container, attempt: Attempt(1) }]);
     let before = state.clone();
-    let error = StartError { reason: "CreateContainerError", message: String::new(), permanent: true };
+    let error = StartError::permanent("CreateContainerError", "");
     for event in [
         exited(container, 0),
         exited(container, 2),

@@ -5,7 +5,7 @@ use crate::pod::backoff::BackoffPolicy;
 use crate::pod::spec::RestartPolicy::{Always, Never};
 use crate::pod::spec::{ExitCodes, RestartRule, RestartRuleAction};
 use crate::pod::state::simulator::Run::*;
-use crate::pod::state::simulator::{Scenario, pod};
+use crate::pod::state::simulator::{Pull, Scenario, pod};
 use crate::pod::state::{Event, Signal};
 
 const SHA: &str = "sha256:aa";
@@ -120,11 +120,32 @@ fn a_container_in_crash_loop_back_off() {
 
 #[test]
 fn containers_that_cannot_start() {
-    let status = status(pod(Always).app("a", [NoStart("ErrImagePull")]).app("b", [NoStart("CreateContainerError")]).until(5));
+    let scenario = pod(Always).app("a", [Forever]).pulls([Pull::Fails("ErrImagePull")]);
+    let status = status(scenario.app("b", [NoStart("CreateContainerError")]).until(5));
     assert_eq!(status.phase.as_deref(), Some("Pending"));
     assert_eq!(containers(&status), ["a: ImagePullBackOff", "b: CreateContainerError"]);
     let a = status.container_statuses.unwrap()[0].state.clone().unwrap().waiting.unwrap();
     assert_eq!(a.message.as_deref(), Some("Back-off pulling image \"a.wasm\": ErrImagePull: it does not work"));
+}
+
+/// The reason for which the only container waits, and the message.
+fn waits_for(scenario: Scenario) -> String {
+    let status = status(scenario);
+    let waiting = status.container_statuses.unwrap()[0].state.clone().unwrap().waiting.unwrap();
+    format!("{}: {}", waiting.reason.unwrap(), waiting.message.unwrap_or_default())
+}
+
+#[test]
+fn a_container_without_an_image() {
+    let app = |pulls: [Pull; 2], until| waits_for(pod(Always).app("a", [Forever]).pulls(pulls).until(until));
+    assert_eq!(app([Pull::Takes(20), Pull::Present], 10), "ContainerCreating: ");
+    let away = [Pull::Fails("RegistryUnavailable"), Pull::Takes(20)];
+    assert_eq!(app(away, 5), "ImagePullBackOff: Back-off pulling image \"a.wasm\": RegistryUnavailable: it does not work");
+    assert_eq!(app(away, 15), "RegistryUnavailable: it does not work");
+    let never = |reason| waits_for(pod(Always).app("a", [Forever]).pulls([Pull::NeverWorks(reason)]));
+    assert_eq!(never("ErrImageNeverPull"), "ErrImageNeverPull: it does not work");
+    assert_eq!(never("InvalidImageName"), "InvalidImageName: it does not work");
+    assert_eq!(never("ErrImagePull"), "ErrImagePull: it does not work");
 }
 
 #[test]
@@ -214,12 +235,6 @@ fn exit_reasons_are_kubernetes_own() {
     ]
     .map(|exit| (exit.code, exit.reason()));
     assert_eq!(reasons, [(0, "Completed"), (3, "Error"), (143, "Error"), (137, "Error"), (134, "Error"), (137, "OOMKilled")]);
-}
-
-#[test]
-fn durations_are_printed_as_go_prints_them() {
-    let printed = [500, 1_500, 10_000, 80_000, 160_000, 300_000, 3_600_000, 1_050].map(|ms| go_duration(Duration::from_millis(ms)));
-    assert_eq!(printed, ["500ms", "1.5s", "10s", "1m20s", "2m40s", "5m0s", "1h0m0s", "1.05s"]);
 }
 
 #[test]

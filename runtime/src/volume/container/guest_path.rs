@@ -1,8 +1,8 @@
 //! Files of a container, by the path at which the container knows them.
 
 use super::super::PodVolumes;
-use super::super::tree::open_dir;
 use super::{ContainerFiles, MountedDir, beneath, config_error, explain, is_at_or_below, normalize, private_dir};
+use crate::directory::open_dir;
 use crate::{Error, Result};
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;

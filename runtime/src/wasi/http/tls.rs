@@ -1,6 +1,7 @@
 //! TLS for outgoing requests, over the same connections of the pod's network.
 
 use crate::net::PodStream;
+use crate::tls::{self, Trust};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
@@ -42,10 +43,7 @@ async fn native_roots() -> Result<Arc<ClientConfig>, Error> {
 
 /// The configuration that trusts `roots` and speaks HTTP/1.1.
 pub(super) fn trusting(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|_| Error::ConfigurationError)?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut config = tls::client_config(Trust::Roots(roots)).map_err(|_| Error::ConfigurationError)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::run::make::services;
 use crate::run::prepare::{Kit, Prepared, host_ips};
 use crate::run::target;
+use futures::future::try_join_all;
 use std::path::Path;
 use std::sync::Arc;
 use wasmpod::engine::EngineMode;
@@ -14,12 +15,14 @@ use wasmpod::net::publish::Published;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::pod::spec::ContainerRole;
 use wasmpod::pod::state::{Attempt, ContainerIndex, PodState};
-use wasmpod::pod::{ContainerOutput, Pod, PodConfig};
+use wasmpod::pod::{ContainerImage, ContainerOutput, Pod, PodConfig, PodImages};
 use wasmpod::{Error, Result};
 
 /// What the pods of a target are made with: everything loaded that they run.
 pub(super) struct Pods {
     kit: Kit,
+    /// What the containers run, of the first pod of each workload.
+    images: Vec<Vec<ContainerImage>>,
     /// The Services' ports on the machine.
     _published: Vec<Published>,
 }
@@ -28,14 +31,20 @@ pub(super) struct Pods {
 pub(super) struct RunningPods(Vec<(Pod, ClusterMember)>);
 
 impl Pods {
-    /// Reads the target of `run` and loads, compiles and links what it names; `tell` says what is not worth failing for.
+    /// Reads the target of `run` and loads, compiles and links what it names, pulled first where it has to be; `tell` says what is not worth failing for.
     pub(super) async fn assemble(run: &RunArgs, root: Option<&Path>, mode: EngineMode, tell: fn(&str)) -> Result<Self> {
         let mut target = target::read(run)?;
         // Standard input is not for what is measured.
         target.is_file = false;
         let kit = Kit::assemble(run, target, root, mode, tell).await?;
+        let first_pods = kit.manifest().workloads().enumerate();
+        let pulls = first_pods.map(|(index, workload)| {
+            let (kit, replica) = (&kit, workload.first_replica());
+            async move { kit.pull(index, &replica).await }
+        });
+        let images = try_join_all(pulls).await?;
         let published = services(&kit).await?;
-        Ok(Self { kit, _published: published })
+        Ok(Self { kit, images, _published: published })
     }
 
     /// What the manifest says, and what every pod is made with.
@@ -43,11 +52,11 @@ impl Pods {
         &self.kit
     }
 
-    /// The first pod of each workload, ready to start.
-    pub(super) async fn prepare(&self) -> Result<Vec<Prepared>> {
+    /// The first pod of each workload, ready to start, and what its containers run.
+    pub(super) async fn prepare(&self) -> Result<Vec<(Prepared, Vec<ContainerImage>)>> {
         let mut prepared = Vec::new();
-        for (index, workload) in self.kit.manifest().workloads().enumerate() {
-            prepared.push(self.kit.prepare(index, &workload.first_replica()).await?);
+        for ((index, workload), images) in self.kit.manifest().workloads().enumerate().zip(&self.images) {
+            prepared.push((self.kit.prepare(index, &workload.first_replica()).await?, images.clone()));
         }
         Ok(prepared)
     }
@@ -55,8 +64,8 @@ impl Pods {
     /// Makes and starts one pod of each workload.
     pub(super) async fn start(&self) -> Result<RunningPods> {
         let mut pods = Vec::new();
-        for Prepared { sandbox, images, member, .. } in self.prepare().await? {
-            let output = Arc::new(Nowhere);
+        for (Prepared { sandbox, member, .. }, images) in self.prepare().await? {
+            let (images, output) = (PodImages::Present(images), Arc::new(Nowhere));
             let config = PodConfig { sandbox, images, backoff: BackoffPolicy::KUBELET, output, host_ips: host_ips() };
             pods.push((Pod::start(config)?, member));
         }

@@ -207,10 +207,10 @@ impl Traits {
         let prepared = pods.prepare().await?;
         let mut traits = Self { ends: true, pods: 0, http: None, program: None };
         traits.pods = pods.kit().manifest().workloads().map(|workload| workload.pods_at_once() as usize).sum();
-        for prepared in &prepared {
+        for (prepared, images) in &prepared {
             let spec: &PodSpec = prepared.sandbox.spec();
             traits.ends &= spec.restart_policy != RestartPolicy::Always;
-            let containers = spec.containers.iter().zip(&prepared.images);
+            let containers = spec.containers.iter().zip(images);
             for (container, image) in containers.filter(|(container, _)| container.role != ContainerRole::Init) {
                 if image.program.serves_http() {
                     traits.ends = false;
@@ -218,8 +218,8 @@ impl Traits {
                 }
             }
         }
-        if let [only] = &prepared[..]
-            && let ([container], [image]) = (&only.sandbox.spec().containers[..], &only.images[..])
+        if let [(only, images)] = &prepared[..]
+            && let ([container], [image]) = (&only.sandbox.spec().containers[..], &images[..])
         {
             traits.program = program(container, image.program.serves_http(), pods.kit().base());
         }

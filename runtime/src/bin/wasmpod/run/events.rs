@@ -72,10 +72,13 @@ impl Shown {
         self.sequence = state.journal().events().next_back().map_or(self.sequence, |event| event.sequence);
     }
 
-    /// Warnings, each once; those that the restarts and the starts that failed tell anyway are left out.
+    /// Warnings, each once; those that the restarts, and the starts and pulls that failed, tell anyway are left out.
     fn warnings(&mut self, state: &PodState) {
         for event in state.journal().since(self.sequence) {
-            let told = matches!(event.reason, EventReason::BackOff | EventReason::Failed);
+            let told = matches!(
+                event.reason,
+                EventReason::BackOff | EventReason::Failed | EventReason::ErrImageNeverPull | EventReason::InspectFailed
+            );
             if event.count == 1 && !told && event.reason.event_type() == EventType::Warning {
                 report::warn(&format!("{}: {}: {}", self.object(state, event), event.reason, event.message.trim_end()));
             }
@@ -140,7 +143,8 @@ fn line(pod: &str, state: &PodState, event: &PodEvent) {
     drop(writeln!(std::io::stderr().lock(), "{age:>8}  {kind:<7}  {reason:<19}  {object}  {message}{times}"));
 }
 
-fn seconds(duration: Duration) -> String {
+/// A time in seconds, with milliseconds where there are few.
+pub(super) fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 10.0 { format!("{}s", (seconds * 1000.0).round() / 1000.0) } else { format!("{seconds:.0}s") }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use wasmpod::net::publish::{Published, publish_service};
 use wasmpod::net::{Protocol, ServiceConfig, ServiceKind};
 use wasmpod::pod::backoff::BackoffPolicy;
-use wasmpod::pod::{Pod, PodConfig};
+use wasmpod::pod::{Pod, PodConfig, PodImages};
 use wasmpod::workload::{MadePod, PodMaker, Replica, WorkloadKind, WorkloadSpec};
 use wasmpod::{Error, Result};
 
@@ -65,12 +65,13 @@ fn label(pod: &str, container: &str, several: bool) -> String {
 #[async_trait]
 impl PodMaker for TerminalPods {
     async fn make(&self, workload: usize, replica: &Replica) -> Result<MadePod> {
-        let Prepared { object, sandbox, images, member } = self.kit.prepare(workload, replica).await?;
+        let Prepared { object, sandbox, puller, users, member } = self.kit.prepare(workload, replica).await?;
         sandbox.warnings().for_each(|warning| report::warn(&warning));
         let spec = sandbox.spec();
         let names: Vec<String> = spec.containers.iter().map(|container| label(&spec.name, &container.name, self.several)).collect();
         let prefixes = names.iter().map(|name| self.prefixes.of(name)).collect();
-        let output = Arc::new(TerminalOutput::new(Arc::clone(&self.printer), names, prefixes));
+        let output = Arc::new(TerminalOutput::new(Arc::clone(&self.printer), names, users, prefixes));
+        let images = PodImages::Pulled(puller);
         let config = PodConfig { sandbox, images, backoff: self.backoff, output, host_ips: host_ips() };
         let pod = Pod::start(config)?;
         self.events.follow(&pod);

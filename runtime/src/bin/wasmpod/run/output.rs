@@ -1,8 +1,10 @@
 //! The containers of one pod, on the terminal.
 
+use super::events::seconds;
 use crate::report;
 use crate::terminal::{Prefix, Printer};
 use std::sync::Arc;
+use std::time::Duration;
 use wasmpod::Error;
 use wasmpod::log::{LogWriter, pipe};
 use wasmpod::pod::ContainerOutput;
@@ -12,13 +14,19 @@ use wasmpod::pod::state::{Attempt, ContainerIndex};
 pub(super) struct TerminalOutput {
     printer: Arc<Printer>,
     names: Vec<String>,
+    users: Vec<Option<String>>,
     prefixes: Vec<Option<Prefix>>,
 }
 
 impl TerminalOutput {
-    /// Output behind `prefixes`, one for each of the containers called `names`.
-    pub(super) fn new(printer: Arc<Printer>, names: Vec<String>, prefixes: Vec<Option<Prefix>>) -> Self {
-        Self { printer, names, prefixes }
+    /// Output behind `prefixes`, one for each of the containers called `names`, or `users` when their images are spoken of.
+    pub(super) fn new(
+        printer: Arc<Printer>,
+        names: Vec<String>,
+        users: Vec<Option<String>>,
+        prefixes: Vec<Option<Prefix>>,
+    ) -> Self {
+        Self { printer, names, users, prefixes }
     }
 }
 
@@ -32,5 +40,19 @@ impl ContainerOutput for TerminalOutput {
     fn start_failed(&self, container: ContainerIndex, error: &Error) {
         let name = self.names.get(container.0).map(String::as_str).unwrap_or_default();
         report::warn(&format!("container {name} could not be started: {}", error.chain()));
+    }
+
+    fn pull_failed(&self, container: ContainerIndex, error: &Error, wait: Option<Duration>) {
+        let user = self.users.get(container.0).and_then(Option::as_deref);
+        match wait {
+            None => {
+                report::tell_about(user, error);
+            }
+            Some(wait) => {
+                let user = user.map(|user| format!("{user}: ")).unwrap_or_default();
+                let again = format!("trying again in {} (ImagePullBackOff)", seconds(wait));
+                report::warn(&format!("{user}{}; {again}", error.chain()));
+            }
+        }
     }
 }

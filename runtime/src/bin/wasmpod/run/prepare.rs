@@ -1,25 +1,27 @@
 //! Makes everything ready that a pod needs before its first container starts.
 //!
-//! All that can be wrong with what the user gave is found here, before anything runs: images that are missing or no WebAssembly,
-//! imports that nobody provides, ports in use, volumes that are not there.
+//! All that can be wrong with what the user gave is found here, before anything runs: files that are missing or no WebAssembly,
+//! imports that nobody provides, ports in use, volumes that are not there. What registries have to say comes later.
 
-use super::programs::Programs;
+use super::programs::{Programs, user_of};
 use super::publish;
 use super::target::Target;
 use crate::args::{EnvArg, RunArgs, VolumeArg};
 use crate::engine::engine;
 use crate::progress::Progress;
 use crate::{environment, image_store, report};
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 use wasmpod::engine::{Engine, EngineMode};
-use wasmpod::manifest::{LowerContext, Manifest};
+use wasmpod::manifest::{LowerContext, LoweredPod, Manifest};
 use wasmpod::net::{Cluster, ClusterMember, ClusterPod, EgressPolicy, NamedPort, PodAddresses};
 use wasmpod::pod::spec::{ContainerRole, HostPathType, PodSpec, VolumeMount, VolumeSource, VolumeSpec};
 use wasmpod::pod::state::ContainerIndex;
-use wasmpod::pod::{ContainerImage, PublishedPort, Sandbox, SandboxConfig};
+use wasmpod::pod::{ContainerImage, ImagePuller, PublishedPort, Sandbox, SandboxConfig};
 use wasmpod::wasi::Stdin;
 use wasmpod::workload::{Replica, WorkloadSpec};
 use wasmpod::{Error, Result};
@@ -33,8 +35,10 @@ pub(crate) struct Prepared {
     pub(crate) object: v1::Pod,
     /// Its network and volumes.
     pub(crate) sandbox: Sandbox,
-    /// What its containers run, in their order.
-    pub(crate) images: Vec<ContainerImage>,
+    /// Who brings what its containers run.
+    pub(crate) puller: Arc<dyn ImagePuller>,
+    /// How each container is called when its image is spoken of; by nothing where it is plain.
+    pub(crate) users: Vec<Option<String>>,
     /// Its place in the network between the pods.
     pub(crate) member: ClusterMember,
 }
@@ -43,7 +47,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Kit {
     manifest: Manifest,
     engine: Engine,
-    programs: Programs,
+    programs: Arc<Programs>,
     cluster: Cluster,
     env: Vec<(String, String)>,
     volumes: Vec<VolumeArg>,
@@ -70,7 +74,7 @@ impl Kit {
         target.manifest.check_pod_security(args.pod_security)?;
         let progress = Progress::new();
         let engine = engine(args.cache_dir.clone(), mode, &progress)?;
-        let programs = Programs::new(args, root, &engine, &target, &progress);
+        let programs = Arc::new(Programs::new(args, root, &engine, &target, &progress));
         let mut kit = Self {
             engine,
             programs,
@@ -92,7 +96,7 @@ impl Kit {
         }
         let warnings = lowered.iter().flat_map(|pod| pod.warnings.iter().map(ToString::to_string));
         warnings.chain(kit.manifest.object_warnings()).chain(kit.manifest.skipped().iter().cloned()).for_each(|text| tell(&text));
-        kit.programs.load(lowered.iter().map(|pod| &pod.spec)).await?;
+        kit.programs.load_local(lowered.iter().map(|pod| &pod.spec)).await?;
         let counts = kit.manifest.workloads().map(WorkloadSpec::pods_at_once);
         kit.publish = publish::assign(&args.publish, lowered.iter().map(|pod| &pod.spec).zip(counts))?;
         Ok(kit)
@@ -113,15 +117,22 @@ impl Kit {
         &self.base
     }
 
+    /// Brings what a pod of a workload runs, for who wants it here before the pod begins: one for each container, in their order.
+    pub(crate) async fn pull(&self, workload: usize, replica: &Replica) -> Result<Vec<ContainerImage>> {
+        let spec = Arc::new(self.lower(workload, replica, &self.cluster.take()?).await?.spec);
+        let puller = self.programs.puller(&spec);
+        let pulls = spec.containers.iter().enumerate().map(|(index, container)| {
+            let pull = puller.pull(ContainerIndex(index), Arc::new(|_| ()));
+            let within = |error: Error| if self.is_file { error } else { error.within(&user_of(&spec, container)) };
+            async move { pull.await.map(|pulled| pulled.image).map_err(|failed| within(failed.error)) }
+        });
+        try_join_all(pulls).await
+    }
+
     /// Makes one pod of a workload ready to start.
     pub(crate) async fn prepare(&self, workload: usize, replica: &Replica) -> Result<Prepared> {
         let addresses = self.cluster.take()?;
-        let mut pod = self.manifest.lower_replica(workload, replica, &self.context(&addresses))?;
-        self.adjust(&mut pod.spec)?;
-        // All but what this replica alone names is here already.
-        self.programs.load([&pod.spec]).await?;
-        let exec_program = self.programs.exec_program(&pod.spec);
-        let (images, image_volumes) = self.programs.apply(&mut pod.spec)?;
+        let pod = self.lower(workload, replica, &addresses).await?;
         let publish = self.publish.get(workload).cloned().unwrap_or_default();
         let any_port = publish.iter().any(|port| port.host.port() == 0);
         let config = SandboxConfig {
@@ -129,10 +140,8 @@ impl Kit {
             addresses,
             state_dir: environment::temporary_dir(),
             claims_dir: self.claims_dir.clone(),
-            image_volumes,
             publish,
             stdin: self.is_file.then(|| (ContainerIndex(0), Stdin::reader(tokio::io::stdin()))),
-            exec_program,
         };
         let pod_name = format!("pod {}", pod.spec.name);
         let within = |error: Error| match error.subject().filter(|field| field.starts_with("spec.")) {
@@ -147,7 +156,18 @@ impl Kit {
             report::note(&format!("published on {}", chosen.address()));
         }
         let member = self.cluster.join(cluster_pod(sandbox.spec(), &pod.pod), sandbox.network());
-        Ok(Prepared { object: pod.pod, sandbox, images, member })
+        let user = |container| (!self.is_file).then(|| user_of(sandbox.spec(), container));
+        let users = sandbox.spec().containers.iter().map(user).collect();
+        Ok(Prepared { object: pod.pod, puller: self.programs.puller(sandbox.spec()), users, sandbox, member })
+    }
+
+    /// What the manifest and the command line say of one pod of a workload; what it names of this machine is loaded then.
+    async fn lower(&self, workload: usize, replica: &Replica, addresses: &PodAddresses) -> Result<LoweredPod> {
+        let mut pod = self.manifest.lower_replica(workload, replica, &self.context(addresses))?;
+        self.adjust(&mut pod.spec)?;
+        // All but what this replica alone names is here already.
+        self.programs.load_local([&pod.spec]).await?;
+        Ok(pod)
     }
 
     fn context(&self, addresses: &PodAddresses) -> LowerContext {

@@ -1,61 +1,60 @@
 //! From what the containers name under `image` to programs that are linked: files, images of registries, layouts and archives.
 //!
-//! Every container's image is brought and compiled beside the others', each as soon as it is here. A registry that does not answer is
-//! asked again after a while, as the kubelet does it (`ImagePullBackOff`: 10 s, doubled up to 300 s), until `--timeout` is over; what a
-//! wait cannot mend, such as an image that does not exist, is an error at once.
+//! What is on this machine is loaded before anything runs, so that a mistake in it is said at once. Images of registries are brought by
+//! each pod as its state machine asks for them, every container's beside the others', and compiled as soon as they are here.
 
 use super::target::Target;
 use crate::args::{RegistryArgs, RunArgs};
 use crate::progress::Progress;
-use crate::{image_store, registries, report};
+use crate::{image_store, registries};
+use async_trait::async_trait;
 use futures::future::try_join_all;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::time::Instant;
 use wasmpod::container::Program;
 use wasmpod::engine::{self, Engine};
-use wasmpod::image::{self, Image, ImageReference, Images, Lease, ObtainedImage, PullObserver};
-use wasmpod::pod::ContainerImage;
-use wasmpod::pod::backoff::{Backoff, BackoffPolicy};
-use wasmpod::pod::spec::{ContainerSpec, EXEC_IMAGE_ANNOTATION, PodSpec, PullPolicy, PullSecret, VolumeSource, VolumeSpec};
-use wasmpod::{Error, ErrorKind, Result};
+use wasmpod::image::{self, FetchProgress, Image, ImageReference, Images, Lease, ObtainedImage, PullObserver, PullProgress};
+use wasmpod::pod::spec::{ContainerSpec, EXEC_IMAGE_ANNOTATION, PodSpec, PullPolicy, VolumeSource, VolumeSpec};
+use wasmpod::pod::state::{ContainerIndex, PulledImage, Transfer};
+use wasmpod::pod::{ContainerImage, FailedPull, ImagePuller, PullNotice, PulledContainer};
+use wasmpod::{Error, Result};
 
-/// What brings programs, and keeps those that it brought: a pod that is made later finds them.
+/// What brings programs, and keeps those of this machine: a pod that is made later finds them.
 pub(super) struct Programs {
     engine: Engine,
     /// The store and its registries: opened when the first pod names anything but a file.
     images: OnceLock<Images>,
     root: Option<PathBuf>,
     registry: RegistryArgs,
-    observer: PullObserver,
+    progress: Progress,
     base: PathBuf,
     /// A single file is what the user named: no need to say in which container of which pod it is.
     is_file: bool,
     /// `--pull`.
     policy: Option<PullPolicy>,
-    /// For how long a registry that does not answer is asked again.
-    patience: Option<Duration>,
-    ready: Mutex<Ready>,
+    /// What was loaded before anything ran.
+    local: Mutex<Local>,
 }
 
-/// What is here, with the leases that keep it in the store.
+/// Programs and image volumes of this machine.
 #[derive(Default)]
-struct Ready {
-    programs: BTreeMap<Key, Loaded>,
-    volumes: BTreeMap<Key, (PathBuf, Lease)>,
+struct Local {
+    programs: BTreeMap<ProgramKey, ContainerImage>,
+    volumes: BTreeMap<String, VolumeFiles>,
 }
 
-/// A program, before it is anybody's in particular.
+/// What decides which program of this machine a container runs: its image, command and arguments.
+type ProgramKey = (String, Vec<String>, Vec<String>);
+
+/// Where the files of an image volume are, and what keeps them.
 #[derive(Clone)]
-struct Loaded {
-    runs: ContainerImage,
-    /// The image of the store that it is from; none for a file.
-    obtained: Option<ObtainedImage>,
-    /// Where the image's files are.
-    root: Option<PathBuf>,
+struct VolumeFiles {
+    dir: PathBuf,
+    lease: Lease,
 }
 
 impl Programs {
@@ -66,88 +65,64 @@ impl Programs {
             images: OnceLock::new(),
             root: root.map(Path::to_path_buf),
             registry: args.registry.clone(),
-            observer: progress.pull_observer(),
+            progress: progress.clone(),
             base: target.base.clone(),
             is_file: target.is_file,
             policy: args.pull.map(PullPolicy::from),
-            patience: args.timeout,
-            ready: Mutex::default(),
+            local: Mutex::default(),
         }
     }
 
-    /// Brings what the pods name and is not here yet; what several containers run alike is brought once.
-    pub(super) async fn load<'a>(&self, specs: impl IntoIterator<Item = &'a PodSpec>) -> Result<()> {
+    /// Loads what the pods name of this machine and is not loaded yet; what several containers run alike is loaded once. What cannot be
+    /// understood is left to the pod, which says so in Kubernetes' words.
+    pub(super) async fn load_local<'a>(&self, specs: impl IntoIterator<Item = &'a PodSpec>) -> Result<()> {
         let (mut programs, mut volumes) = (BTreeMap::new(), BTreeMap::new());
-        {
-            let ready = self.ready();
-            for spec in specs {
-                let containers = spec.containers.iter().map(Cow::Borrowed).chain(spec.exec_container().map(Cow::Owned));
-                for container in containers {
-                    let key = key(spec, &container);
-                    if !ready.programs.contains_key(&key) {
-                        programs.entry(key).or_insert((spec, container));
-                    }
-                }
-                for (volume, reference, policy) in image_volumes(spec) {
-                    let key = volume_key(spec, reference);
-                    if !ready.volumes.contains_key(&key) {
-                        volumes.entry(key).or_insert((spec, volume, reference, policy));
+        for spec in specs {
+            for container in programs_of(spec) {
+                if let Some(reference) = self.local_reference(&container.image) {
+                    let key = key(&reference, &container);
+                    if !self.local().programs.contains_key(&key) {
+                        programs.entry(key).or_insert((spec, container, reference));
                     }
                 }
             }
+            for (volume, name, _) in image_volumes(spec) {
+                if let Some(reference) = self.local_reference(name)
+                    && !self.local().volumes.contains_key(name)
+                {
+                    volumes.entry(name.to_owned()).or_insert((spec, volume, reference));
+                }
+            }
         }
-        let programs = try_join_all(programs.into_iter().map(|(key, (spec, container))| async move {
-            let user = match &container {
-                Cow::Borrowed(container) => format!("container {} of pod {}", container.name, spec.name),
-                Cow::Owned(_) => format!("annotation {EXEC_IMAGE_ANNOTATION} of pod {}", spec.name),
-            };
-            let within = |error: Error| if self.is_file { error } else { error.within(&user) };
-            self.load_one(spec, &container).await.map(|loaded| (key, loaded)).map_err(within)
+        let programs = try_join_all(programs.into_iter().map(|(key, (spec, container, reference))| async move {
+            let within = |error: Error| if self.is_file { error } else { error.within(&user_of(spec, &container)) };
+            self.load_program(&reference, &container).await.map(|loaded| (key, loaded)).map_err(within)
         }));
-        let volumes = try_join_all(volumes.into_iter().map(|(key, (spec, volume, reference, policy))| async move {
+        let volumes = try_join_all(volumes.into_iter().map(|(name, (spec, volume, reference))| async move {
             let within = |error: Error| error.within(&format!("volume {} of pod {}", volume.name, spec.name));
-            self.load_volume(spec, reference, policy).await.map(|loaded| (key, loaded)).map_err(within)
+            let obtained = self.obtain(spec, &reference, PullPolicy::IfNotPresent, None).await.map_err(within)?;
+            self.volume_files(&name, &obtained).await.map(|files| (name, files)).map_err(within)
         }));
         let (programs, volumes) = tokio::try_join!(programs, volumes)?;
-        let mut ready = self.ready();
-        ready.programs.extend(programs);
-        ready.volumes.extend(volumes);
+        let mut local = self.local();
+        local.programs.extend(programs);
+        local.volumes.extend(volumes);
         Ok(())
     }
 
-    /// Gives the containers what their images' configs say; says what the containers run, in their order, and where the files of
-    /// image volumes are, by their reference. All of it was loaded before.
-    pub(super) fn apply(&self, spec: &mut PodSpec) -> Result<(Vec<ContainerImage>, BTreeMap<String, PathBuf>)> {
-        let ready = self.ready();
-        let lost = || Error::internal("an image was not loaded");
-        let keys: Vec<Key> = spec.containers.iter().map(|container| key(spec, container)).collect();
-        let mut images = Vec::with_capacity(keys.len());
-        for (index, key) in keys.iter().enumerate() {
-            let loaded = ready.programs.get(key).ok_or_else(lost)?;
-            if let (Some(obtained), Some(container)) = (&loaded.obtained, spec.containers.get_mut(index)) {
-                obtained.image.configure(container);
-            }
-            if let Some(root) = &loaded.root {
-                spec.mount_image_root(index, root);
-            }
-            images.push(loaded.runs.clone());
-        }
-        let files = |(_, reference, _): (&VolumeSpec, &str, PullPolicy)| {
-            let (root, _) = ready.volumes.get(&volume_key(spec, reference)).ok_or_else(lost)?;
-            Ok((reference.to_owned(), root.clone()))
-        };
-        let volumes = image_volumes(spec).map(files).collect::<Result<_>>()?;
-        Ok((images, volumes))
+    /// Who brings the images of a pod.
+    pub(super) fn puller(self: &Arc<Self>, spec: &Arc<PodSpec>) -> Arc<dyn ImagePuller> {
+        Arc::new(PodPuller { programs: Arc::clone(self), spec: Arc::clone(spec) })
     }
 
-    /// What is exec'd into the pod's containers, if it names an image for that; it was loaded before.
-    pub(super) fn exec_program(&self, spec: &PodSpec) -> Option<Program> {
-        let container = spec.exec_container()?;
-        self.ready().programs.get(&key(spec, &container)).map(|loaded| loaded.runs.program.clone())
+    fn local(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ready(&self) -> MutexGuard<'_, Ready> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The name of an image, if it is one of this machine.
+    fn local_reference(&self, name: &str) -> Option<ImageReference> {
+        let reference = ImageReference::parse(name, Some(&self.base)).ok()?;
+        (!matches!(reference, ImageReference::Registry(_))).then_some(reference)
     }
 
     /// The store, opened when it is first needed: a file needs none.
@@ -159,14 +134,31 @@ impl Programs {
         Ok(self.images.get_or_init(|| images))
     }
 
-    async fn load_one(&self, spec: &PodSpec, container: &ContainerSpec) -> Result<Loaded> {
-        let reference = ImageReference::parse(&container.image, Some(&self.base))?;
-        if matches!(reference, ImageReference::File(_)) {
-            return self.load_file(&reference, &container.image).await;
+    /// The program of a container whose image is on this machine.
+    async fn load_program(&self, reference: &ImageReference, container: &ContainerSpec) -> Result<ContainerImage> {
+        if let ImageReference::File(_) = reference {
+            return self.load_file(reference, &container.image).await;
         }
-        let policy = self.policy.unwrap_or(container.image_pull_policy);
-        let obtained = self.obtain(&reference, policy, &spec.pull_secrets).await?;
-        let image = &obtained.image;
+        let obtained = self.images()?.obtain(reference, PullPolicy::IfNotPresent, &[], &self.progress.pull_observer()).await?;
+        self.program(reference, container, obtained).await
+    }
+
+    async fn load_file(&self, reference: &ImageReference, name: &str) -> Result<ContainerImage> {
+        let contents = image::load(reference)?;
+        let artifact = self.engine.load(name, contents.bytes).await?;
+        let program = Program::link(&artifact).map_err(|error| error.at(name))?;
+        let entrypoint = contents.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(ContainerImage::of_program(program, format!("sha256:{}", contents.digest), entrypoint))
+    }
+
+    /// The program of an image that is in the store, compiled and linked, and its files.
+    async fn program(
+        &self,
+        reference: &ImageReference,
+        container: &ContainerSpec,
+        obtained: ObtainedImage,
+    ) -> Result<ContainerImage> {
+        let ObtainedImage { image, id, lease, .. } = obtained;
         let artifact = match image.module_digest() {
             Some(digest) => self.engine.cached(&engine::Digest(digest.bytes())).await?,
             None => None,
@@ -174,57 +166,56 @@ impl Programs {
         let artifact = match artifact {
             Some(artifact) => artifact,
             None => {
-                let module = self.blocking(image, image.argv(container), |image, store, argv| image.module(store, &argv)).await;
+                let module = self.blocking(&image, image.argv(container), |image, store, argv| image.module(store, &argv)).await;
                 let module = module.map_err(|error| error.within(&container.image))?;
                 self.engine.load(&container.image, module.bytes).await?
             }
         };
         let program = Program::link(&artifact).map_err(|error| error.at(&container.image))?;
-        let root = self.blocking(image, (), |image, store, ()| image.root_file_system(store)).await?;
-        let entrypoint = match &reference {
+        let root = self.blocking(&image, (), |image, store, ()| image.root_file_system(store)).await?;
+        let entrypoint = match reference {
             ImageReference::Registry(reference) => last_part(reference.repository()),
             other => last_part(&other.to_string()),
         };
-        let runs = ContainerImage { program, id: obtained.id.clone(), entrypoint };
-        Ok(Loaded { runs, root: root.map(|root| root.path().to_path_buf()), obtained: Some(obtained) })
+        let mut runs = ContainerImage::of_program(program, id, entrypoint);
+        runs.files.root = root.map(|root| root.path().to_path_buf());
+        runs.image = Some(image);
+        runs.leases.push(lease);
+        Ok(runs)
     }
 
-    async fn load_file(&self, reference: &ImageReference, name: &str) -> Result<Loaded> {
-        let contents = image::load(reference)?;
-        let artifact = self.engine.load(name, contents.bytes).await?;
-        let program = Program::link(&artifact).map_err(|error| error.at(name))?;
-        let entrypoint = contents.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let runs = ContainerImage { program, id: format!("sha256:{}", contents.digest), entrypoint };
-        Ok(Loaded { runs, obtained: None, root: None })
-    }
-
-    /// Where the files of an image volume are, and what keeps them.
-    async fn load_volume(&self, spec: &PodSpec, reference: &str, policy: PullPolicy) -> Result<(PathBuf, Lease)> {
-        let parsed = ImageReference::parse(reference, Some(&self.base))?;
-        let obtained = self.obtain(&parsed, self.policy.unwrap_or(policy), &spec.pull_secrets).await?;
-        let root = self.blocking(&obtained.image, (), |image, store, ()| image.root_file_system(store)).await?;
-        let root = root.ok_or_else(|| Error::invalid("the image has no files to mount: it is one program").at(reference))?;
-        Ok((root.path().to_path_buf(), obtained.lease))
-    }
-
-    /// Brings an image, in as many attempts as it takes when only time can mend what is wrong.
-    async fn obtain(&self, reference: &ImageReference, policy: PullPolicy, secrets: &[PullSecret]) -> Result<ObtainedImage> {
-        let images = self.images()?;
-        let mut backoff = Backoff::new(BackoffPolicy::KUBELET);
-        let until = self.patience.map(|patience| Instant::now() + patience);
-        loop {
-            let error = match images.obtain(reference, policy, secrets, &self.observer).await {
-                Err(error) if error.kind() == ErrorKind::Unavailable => error,
-                outcome => return outcome,
-            };
-            let wait = backoff.after_failed_start();
-            let next = Instant::now() + wait;
-            if until.is_some_and(|until| until < next) {
-                return Err(error);
+    /// Brings an image into the store; tells `notice` when a registry is asked, and the user what was loaded.
+    async fn obtain(
+        &self,
+        spec: &PodSpec,
+        reference: &ImageReference,
+        policy: PullPolicy,
+        notice: Option<(PullNotice, String)>,
+    ) -> Result<ObtainedImage> {
+        let bars = self.progress.pull_observer();
+        let has_loaded = Arc::new(AtomicBool::new(false));
+        let loads = Arc::clone(&has_loaded);
+        let observer: PullObserver = Arc::new(move |reference, progress| {
+            match (progress, &notice) {
+                (PullProgress::Asking, Some((notice, name))) => notice(name),
+                (PullProgress::Blob(_, FetchProgress::Received(_)), _) => loads.store(true, Ordering::Relaxed),
+                _ => {}
             }
-            report::warn(&format!("{}; trying again in {} s (ImagePullBackOff)", error.chain(), wait.as_secs()));
-            tokio::time::sleep_until(next).await;
+            bars(reference, progress);
+        });
+        let policy = self.policy.unwrap_or(policy);
+        let obtained = self.images()?.obtain(reference, policy, &spec.pull_secrets, &observer).await?;
+        if has_loaded.load(Ordering::Relaxed) {
+            self.progress.say_pulled(reference, &obtained.image);
         }
+        Ok(obtained)
+    }
+
+    /// The files of an image volume.
+    async fn volume_files(&self, name: &str, obtained: &ObtainedImage) -> Result<VolumeFiles> {
+        let root = self.blocking(&obtained.image, (), |image, store, ()| image.root_file_system(store)).await?;
+        let root = root.ok_or_else(|| Error::invalid("the image has no files to mount: it is one program").at(name))?;
+        Ok(VolumeFiles { dir: root.path().to_path_buf(), lease: obtained.lease.clone() })
     }
 
     /// Does something with an image that reads and writes files.
@@ -241,23 +232,110 @@ impl Programs {
     }
 }
 
-/// What decides which program a container runs, and who may bring it.
-type Key = (String, Vec<String>, Vec<String>, Vec<String>);
+/// Brings the images of one pod.
+struct PodPuller {
+    programs: Arc<Programs>,
+    spec: Arc<PodSpec>,
+}
 
-fn key(spec: &PodSpec, container: &ContainerSpec) -> Key {
-    match ImageReference::parse(&container.image, None) {
-        // The file is the program, whatever its arguments.
-        Ok(ImageReference::File(_)) => (container.image.clone(), Vec::new(), Vec::new(), Vec::new()),
-        _ => (container.image.clone(), container.command.clone(), container.args.clone(), secrets(spec)),
+#[async_trait]
+impl ImagePuller for PodPuller {
+    async fn pull(&self, index: ContainerIndex, notice: PullNotice) -> Result<PulledContainer, FailedPull> {
+        let lost = || FailedPull { image: String::new(), error: Error::internal("the pod has no such container") };
+        let container = self.spec.containers.get(index.0).ok_or_else(lost)?;
+        let failed = |image: &str| {
+            let image = image.to_owned();
+            move |error| FailedPull { image, error }
+        };
+        let program = async { self.program(container, &notice).await.map_err(failed(&container.image)) };
+        let mounted =
+            image_volumes(&self.spec).filter(|(volume, ..)| container.mounts.iter().any(|mount| mount.volume == volume.name));
+        let volumes = try_join_all(mounted.map(|(volume, name, policy)| {
+            let notice = &notice;
+            async move {
+                let brought = self.volume(name, policy, notice).await;
+                brought.map(|brought| (volume.name.clone(), brought)).map_err(failed(name))
+            }
+        }));
+        let exec = async {
+            let Some(exec) = self.spec.exec_container() else { return Ok(None) };
+            let brought = self.program(&exec, &notice).await;
+            brought.map(|brought| Some((exec.image.clone(), brought))).map_err(failed(&exec.image))
+        };
+        let ((mut image, transfer), exec, volumes) = tokio::try_join!(program, exec, volumes)?;
+        let mut images = vec![PulledImage { image: container.image.clone(), transfer }];
+        if let Some((name, (exec, transfer))) = exec {
+            images.push(PulledImage { image: name, transfer });
+            image.exec_program = Some(exec.program);
+            image.leases.extend(exec.leases);
+        }
+        for (volume, (name, files, transfer)) in volumes {
+            images.push(PulledImage { image: name, transfer });
+            image.files.volumes.insert(volume, files.dir);
+            image.leases.push(files.lease);
+        }
+        Ok(PulledContainer { image, images })
     }
 }
 
-fn volume_key(spec: &PodSpec, reference: &str) -> Key {
-    (reference.to_owned(), Vec::new(), Vec::new(), secrets(spec))
+impl PodPuller {
+    async fn program(&self, container: &ContainerSpec, notice: &PullNotice) -> Result<(ContainerImage, Option<Transfer>)> {
+        let name = &container.image;
+        let reference = ImageReference::parse(name, Some(&self.programs.base))?;
+        if !matches!(reference, ImageReference::Registry(_)) {
+            let loaded = self.programs.local().programs.get(&key(&reference, container)).cloned();
+            let loaded = loaded.ok_or_else(|| Error::internal("an image of this machine was not loaded").at(name))?;
+            return Ok((loaded, None));
+        }
+        let (obtained, transfer) = self.obtain(&reference, name, container.image_pull_policy, notice).await?;
+        Ok((self.programs.program(&reference, container, obtained).await?, transfer))
+    }
+
+    async fn volume(&self, name: &str, policy: PullPolicy, notice: &PullNotice) -> Result<(String, VolumeFiles, Option<Transfer>)> {
+        let loaded = self.programs.local().volumes.get(name).cloned();
+        if let Some(files) = loaded {
+            return Ok((name.to_owned(), files, None));
+        }
+        let reference = ImageReference::parse(name, Some(&self.programs.base))?;
+        let (obtained, transfer) = self.obtain(&reference, name, policy, notice).await?;
+        Ok((name.to_owned(), self.programs.volume_files(name, &obtained).await?, transfer))
+    }
+
+    async fn obtain(
+        &self,
+        reference: &ImageReference,
+        name: &str,
+        policy: PullPolicy,
+        notice: &PullNotice,
+    ) -> Result<(ObtainedImage, Option<Transfer>)> {
+        let asked = Instant::now();
+        let notice = (Arc::clone(notice), name.to_owned());
+        let obtained = self.programs.obtain(&self.spec, reference, policy, Some(notice)).await?;
+        let transfer = obtained.pulled.then(|| Transfer { took: asked.elapsed(), bytes: obtained.image.size() });
+        Ok((obtained, transfer))
+    }
 }
 
-fn secrets(spec: &PodSpec) -> Vec<String> {
-    spec.pull_secrets.iter().map(|secret| format!("{}/{}", spec.namespace, secret.name)).collect()
+/// All whose programs a pod needs: its containers, and what is exec'd into them if the pod names an image for that.
+fn programs_of(spec: &PodSpec) -> impl Iterator<Item = Cow<'_, ContainerSpec>> {
+    spec.containers.iter().map(Cow::Borrowed).chain(spec.exec_container().map(Cow::Owned))
+}
+
+/// `container web of pod shop`: who wants an image.
+pub(super) fn user_of(spec: &PodSpec, container: &ContainerSpec) -> String {
+    if spec.containers.iter().any(|own| own == container) {
+        format!("container {} of pod {}", container.name, spec.name)
+    } else {
+        format!("annotation {EXEC_IMAGE_ANNOTATION} of pod {}", spec.name)
+    }
+}
+
+fn key(reference: &ImageReference, container: &ContainerSpec) -> ProgramKey {
+    match reference {
+        // The file is the program, whatever its arguments.
+        ImageReference::File(_) => (container.image.clone(), Vec::new(), Vec::new()),
+        _ => (container.image.clone(), container.command.clone(), container.args.clone()),
+    }
 }
 
 fn image_volumes(spec: &PodSpec) -> impl Iterator<Item = (&VolumeSpec, &str, PullPolicy)> {

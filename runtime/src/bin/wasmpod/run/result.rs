@@ -34,7 +34,7 @@ pub(super) fn explain(reports: &[WorkloadReport], stopped: bool) {
 fn explain_pod(object: &v1::Pod, stopped: bool) {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let Some(status) = &object.status else { return };
-    if let Some(reason) = &status.reason {
+    if let Some(reason) = status.reason.as_ref().filter(|_| !was_told(status)) {
         report::warn(&format!("pod {name} failed: {reason}: {}", status.message.as_deref().unwrap_or_default()));
     }
     for container in status.init_container_statuses.iter().chain(&status.container_statuses).flatten() {
@@ -49,6 +49,13 @@ fn explain_pod(object: &v1::Pod, stopped: bool) {
         let code = ended.exit_code;
         report::warn(&format!("container {} of pod {name}: {reason}, exit code {code}{restarts}{message}", container.name));
     }
+}
+
+/// Whether the pod failed because a container can never start: that was said when it was found out.
+fn was_told(status: &v1::PodStatus) -> bool {
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    waiting.any(|waiting| waiting.reason == status.reason)
 }
 
 /// How the container failed last, unless that was our own doing.

@@ -10,7 +10,6 @@ use std::time::Duration;
 #[derive(Debug, PartialEq)]
 pub(in crate::pod::state) struct Plan {
     pub(super) name: String,
-    pub(super) image: String,
     pub(super) role: ContainerRole,
     pub(super) restart: RestartRules,
     startup: Option<Probe>,
@@ -26,7 +25,6 @@ impl Plan {
     pub(super) fn new(spec: &ContainerSpec, pod: &PodSpec) -> Self {
         Self {
             name: spec.name.clone(),
-            image: spec.image.clone(),
             role: spec.role,
             restart: RestartRules::new(spec, pod.restart_policy),
             startup: spec.startup_probe.clone(),
