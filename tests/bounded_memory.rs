@@ -1,7 +1,7 @@
 //! What a guest writes costs the host nothing, however much it is (GHSA-5m8g-xhq4-4h93 in other hosts).
 
 use crate::guests;
-use crate::harness::Folder;
+use crate::harness::{Folder, peak_memory_kib};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,12 +12,9 @@ const OVERHEAD_KIB_MAX: u64 = 8 << 10;
 fn peak_memory(folder: &Folder, args: &[&str]) -> u64 {
     let mut command = folder.wasmpod(&[&["run"], args].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let status_file = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
-        let status = std::fs::read_to_string(&status_file).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = peak.max(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0));
+        peak = peak.max(peak_memory_kib(child.id()).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(1));
     }
     peak

@@ -106,13 +106,18 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// Waits for the end of a program; kills it when that takes too long.
-pub fn finish(mut child: Program) -> Finished {
+pub fn finish(child: Program) -> Finished {
+    finish_within(child, PATIENCE)
+}
+
+/// The same for a program that may take so long.
+pub fn finish_within(mut child: Program, patience: Duration) -> Finished {
     let (stdout, stderr) = (read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap()));
     let started = Instant::now();
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
-            None if started.elapsed() > PATIENCE => {
+            None if started.elapsed() > patience => {
                 child.kill().unwrap();
                 break child.wait().unwrap();
             }
@@ -120,6 +125,12 @@ pub fn finish(mut child: Program) -> Finished {
         }
     };
     Finished { status: status.code().unwrap_or(-1), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// The most memory that a process had at any time so far, in KiB; none when it has ended.
+pub fn peak_memory_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
 pub fn read_all(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
@@ -171,4 +182,29 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < PATIENCE, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A terminal: its own end, and the one for a program.
+pub fn pseudo_terminal() -> (std::fs::File, Stdio) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let theirs = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).unwrap();
+    (terminal.into(), theirs.into())
+}
+
+/// Everything that is written to a terminal, until nobody has it open any more.
+pub fn read_terminal(mut terminal: std::fs::File) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+        // At its end it gives an error.
+        while let Ok(length @ 1..) = terminal.read(&mut piece) {
+            shown.extend_from_slice(&piece[..length]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    })
 }

@@ -3,7 +3,7 @@
 use super::{Folder, Program, free_port, wait_for};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,9 @@ use std::time::Duration;
 pub const USER: &str = "gopher";
 /// The user's password: looked for in everything that is printed.
 pub const PASSWORD: &str = "hunter2-correct-horse";
+
+/// A name that nobody can resolve, for which a registry with TLS has a certificate.
+pub const TLS_NAME: &str = "registry.example";
 
 /// A running `docker-registry`, with its storage in a folder of its own.
 pub struct DockerRegistry {
@@ -35,7 +38,7 @@ impl DockerRegistry {
         Self::start(folder, &auth)
     }
 
-    /// With a certificate for 127.0.0.1 by an authority of its own, whose certificate is `ca.crt` in the folder.
+    /// With a certificate for 127.0.0.1 and [`TLS_NAME`] by an authority of its own, whose certificate is `ca.crt` in the folder.
     pub fn with_tls() -> Self {
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -44,7 +47,8 @@ impl DockerRegistry {
         let issued = authority.self_signed(&authority_key).unwrap();
         let issuer = rcgen::Issuer::new(authority, authority_key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let names = vec!["127.0.0.1".to_owned(), TLS_NAME.to_owned()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
         let folder =
             Folder::new().with("ca.crt", issued.pem()).with("tls.crt", certificate.pem()).with("tls.key", key.serialize_pem());
         let path = folder.path().display().to_string();
@@ -71,10 +75,57 @@ impl DockerRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A path in the registry's folder.
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
+}
+
+/// A proxy that tunnels every connection to one port of the loopback, whatever the name; and remembers what it was asked.
+pub struct FakeProxy {
+    port: u16,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl FakeProxy {
+    pub fn start(to_port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let log = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = Arc::clone(&log);
+                // It breaks off when either side does.
+                std::thread::spawn(move || drop(tunnel(stream, to_port, &log)));
+            }
+        });
+        Self { port, asked }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn tunnel(mut client: TcpStream, to_port: u16, log: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+    let asked = read_request(&mut BufReader::new(client.try_clone()?));
+    let Some(asked) = asked.filter(|asked| asked.method == "CONNECT") else { return Ok(()) };
+    log.lock().unwrap().push(asked);
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, to_port))?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to).and_then(|_| to.shutdown(std::net::Shutdown::Write)));
+    std::io::copy(&mut server, &mut client)?;
+    client.shutdown(std::net::Shutdown::Write)
 }
 
 /// One request that a [`FakeRegistry`] got.
@@ -85,6 +136,7 @@ pub struct Asked {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    pub body: String,
 }
 
 /// What it answers.
@@ -102,6 +154,10 @@ pub enum Body {
     Endless(Vec<u8>, u64),
     /// These, a piece every few milliseconds.
     Slow(Vec<u8>),
+    /// A zero byte a second, without end.
+    Trickle,
+    /// Not even a status, for longer than anybody waits.
+    Silence,
     /// These, with a length that promises more, and then nothing.
     Cut(Vec<u8>, usize),
 }
@@ -168,12 +224,18 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &(impl Fn(&Aske
         return;
     }
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-        return;
+    let Some(asked) = read_request(&mut reader) else { return };
+    log.lock().unwrap().push(asked.clone());
+    if let Err(error) = write_answer(&mut stream, &asked, answer(&asked)) {
+        assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
     }
+}
+
+fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
     let mut words = line.split_whitespace().map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, path) = (words.next()?, words.next()?);
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -186,19 +248,19 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &(impl Fn(&Aske
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     let _ = reader.read_exact(&mut body);
-    let asked = Asked { method, path, headers };
-    log.lock().unwrap().push(asked.clone());
-    if let Err(error) = write_answer(&mut stream, &asked, answer(&asked)) {
-        assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-    }
+    Some(Asked { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 fn write_answer(stream: &mut TcpStream, asked: &Asked, answer: Answer) -> std::io::Result<()> {
     let length = match &answer.body {
         Body::Bytes(bytes) => Some(bytes.len()),
         Body::Cut(_, promised) => Some(*promised),
-        Body::Slow(_) | Body::Endless(..) => None,
+        Body::Slow(_) | Body::Endless(..) | Body::Trickle | Body::Silence => None,
     };
+    if matches!(answer.body, Body::Silence) {
+        std::thread::sleep(Duration::from_secs(60));
+        return Ok(());
+    }
     let mut head = format!("HTTP/1.1 {} Whatever\r\nconnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -213,6 +275,11 @@ fn write_answer(stream: &mut TcpStream, asked: &Asked, answer: Answer) -> std::i
     }
     match answer.body {
         Body::Bytes(bytes) | Body::Cut(bytes, _) => stream.write_all(&bytes),
+        Body::Silence => Ok(()),
+        Body::Trickle => loop {
+            stream.write_all(&[0])?;
+            std::thread::sleep(Duration::from_secs(1));
+        },
         Body::Endless(start, more) => {
             stream.write_all(&start)?;
             let zeros = [0; 64 << 10];
@@ -275,4 +342,34 @@ impl Artifact {
             None => Answer::new(404, r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#),
         }
     }
+}
+
+/// Names and sizes of the files below a directory of the store of `folder`.
+pub fn store_files(folder: &Folder, name: &str) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(folder.path().join("root/images").join(name)).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())).collect()
+}
+
+/// A text without the port of a registry, and without digests.
+pub fn without_port(text: &str, port: u16) -> String {
+    let text = text.replace(&port.to_string(), "PORT");
+    let mut parts = text.split("sha256:");
+    let mut plain = parts.next().unwrap().to_owned();
+    for part in parts {
+        plain.push_str("sha256:DIGEST");
+        plain.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    plain
+}
+
+/// An answer that refuses, as the distribution specification has it.
+pub fn refusal(status: u16, code: &str, message: &str) -> Answer {
+    Answer::new(status, format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#))
+}
+
+/// A pod of containers with these images.
+pub fn pod(images: &[&str], more: &str) -> String {
+    let containers = images.iter().enumerate().map(|(index, image)| format!("  - {{name: c{index}, image: '{image}'}}\n"));
+    let containers: String = containers.collect();
+    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: test}}\nspec:\n  restartPolicy: Never\n{more}  containers:\n{containers}")
 }
