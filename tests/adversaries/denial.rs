@@ -217,8 +217,11 @@ fn a15_a_crash_loop_waits_between_its_runs() {
 
 #[test]
 fn a_program_leaves_nothing_behind_after_it_was_killed() {
-    let folder = Folder::new().with("guest.wat", guests::says_ready_and_spins());
-    let mut child = Program::spawn(&mut folder.wasmpod(&["run", "guest.wat"]));
+    // Without a volume there would be nothing to leave behind.
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: pod}, spec: {volumes: [{name: data, emptyDir: {}}], containers: [\
+               {name: guest, image: 'file:./guest.wat', volumeMounts: [{name: data, mountPath: /data}]}]}}";
+    let folder = Folder::new().with("pod.yaml", pod).with("guest.wat", guests::says_ready_and_spins());
+    let mut child = Program::spawn(&mut folder.wasmpod(&["run", "pod.yaml"]));
     let mut said = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
     child.kill().unwrap();
@@ -229,6 +232,6 @@ fn a_program_leaves_nothing_behind_after_it_was_killed() {
     };
     assert_eq!(leftovers(), 1);
     // The next one sweeps it away.
-    Folder::run(&folder, &["guest.wat", "--timeout", "1ms"]);
+    Folder::run(&folder, &["pod.yaml", "--timeout", "1ms"]);
     wait_for("an empty folder", || (leftovers() == 0).then_some(()));
 }

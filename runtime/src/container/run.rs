@@ -13,9 +13,9 @@ use crate::log::OutputSink;
 use crate::observe::{Phase, span};
 use crate::pod::spec::Protocol;
 use crate::pod::state::{ContainerExit, ExitCause, Signal};
-use crate::volume::MountedDir;
+use crate::volume::{ContainerFiles, MountedDir};
 use crate::wasi::http::{GuestTask, HttpServer};
-use crate::wasi::{self, Preopen, WasiState};
+use crate::wasi::{self, Directories, Preopen, WasiState};
 use crate::{Error, Result};
 use cap_std::fs::Dir;
 use std::os::fd::AsFd as _;
@@ -35,9 +35,9 @@ impl Run {
     /// A run that ends as `control` says.
     ///
     /// # Errors
-    /// A directory that cannot be opened again, a port that is taken.
+    /// A port that is taken.
     pub(super) fn new(engine: &Engine, control: Arc<Control>, mut config: ContainerConfig) -> Result<Self> {
-        config.wasi.preopens = config.files.dirs().iter().map(preopen).collect::<Result<_>>()?;
+        config.wasi.directories = directories(&config.files);
         if config.program.inherits_listeners() {
             config.wasi.listeners = wasi::listeners(&config.wasi.net, &config.ports)?;
         }
@@ -144,6 +144,12 @@ impl Run {
     pub(super) fn stderr(&self) -> &dyn OutputSink {
         &*self.config.wasi.stderr
     }
+}
+
+/// What the container sees of its files, opened when it looks at them.
+fn directories(files: &Arc<ContainerFiles>) -> Directories {
+    let (guest_paths, files) = (files.guest_paths(), Arc::clone(files));
+    Directories::on_demand(guest_paths, move || files.dirs()?.iter().map(preopen).collect())
 }
 
 fn preopen(dir: &MountedDir) -> Result<Preopen> {

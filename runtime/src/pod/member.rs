@@ -9,8 +9,8 @@ use crate::container::{Container, ContainerConfig, ContainerEvent, ContainerLimi
 use crate::engine::Engine;
 use crate::log::OutputSink;
 use crate::net::PodNet;
-use crate::volume::{ContainerFiles, ImageFiles, PodVolumes, VolumePlaces};
-use crate::wasi::{Stdin, WasiConfig};
+use crate::volume::{ContainerFiles, FilesConfig, PodDirectory, PodVolumes, VolumePlaces};
+use crate::wasi::{Directories, Stdin, WasiConfig};
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::path::PathBuf;
@@ -82,8 +82,6 @@ struct Shared {
     network: PodNet,
     files: Arc<ContainerFiles>,
     group: Arc<ControlGroup>,
-    /// Lies below the container's files.
-    _volumes: PodVolumes,
 }
 
 impl Member {
@@ -94,17 +92,18 @@ impl Member {
     pub fn new(config: MemberConfig) -> Result<Self> {
         let MemberConfig { name, program, args, env, working_dir, root, read_only, state_dir, .. } = config;
         let source = VolumeSource::HostPath { path: root, kind: HostPathType::Directory };
-        let places = VolumePlaces { state_dir: &state_dir, claims_dir: None };
-        let volumes = PodVolumes::prepare(&[VolumeSpec { name: ROOT.to_owned(), source }], &places)?;
+        let places = VolumePlaces { claims_dir: None };
+        let volumes = [VolumeSpec { name: ROOT.to_owned(), source }];
+        let volumes = Arc::new(PodVolumes::prepare(&volumes, PodDirectory::given(state_dir), &places)?);
         let mount = VolumeMount { volume: ROOT.to_owned(), mount_path: "/".to_owned(), read_only, sub_path: None };
-        let files = Arc::new(ContainerFiles::prepare(&volumes, &[mount], &ImageFiles::default())?);
+        let files = Arc::new(ContainerFiles::prepare(&volumes, &[mount], FilesConfig::default())?);
         // The root file system is the snapshotter's to measure, and its owner leaves the termination message.
         let group = ControlGroup::new(config.limits, Box::new(|| ()));
         let wasi = WasiConfig {
             args,
             env: env.clone(),
             working_dir: working_dir.clone(),
-            preopens: Vec::new(),
+            directories: Directories::none(),
             stdin: config.stdin,
             stdout: config.stdout,
             stderr: config.stderr,
@@ -127,7 +126,6 @@ impl Member {
             network: config.network,
             files: Arc::clone(&files),
             group: Arc::clone(&group),
-            _volumes: volumes,
         };
         Ok(Self {
             config: ContainerConfig { program, wasi, files, ports: ports.into_iter().collect(), group, termination: None },
@@ -178,7 +176,7 @@ impl RunningMember {
             args: exec.command,
             env: if exec.env.is_empty() { shared.env.clone() } else { exec.env },
             working_dir: exec.working_dir.or_else(|| shared.working_dir.clone()),
-            preopens: Vec::new(),
+            directories: Directories::none(),
             stdin: exec.stdin,
             stdout: exec.stdout,
             stderr: exec.stderr,

@@ -17,8 +17,8 @@ use crate::log::{LogWriter, OutputSink, Stream, Tail};
 use crate::net::publish::{HostGateway, Published, publish_tcp, publish_udp};
 use crate::net::{AddressFamily, PodAddresses, PodNet, PodNetConfig};
 use crate::observe::{Phase, span};
-use crate::volume::{ContainerFiles, ImageFiles, PodDirectory, PodVolumes, VolumePlaces};
-use crate::wasi::{Stdin, WasiConfig};
+use crate::volume::{ContainerFiles, FilesConfig, ImageFiles, PodDirectory, PodVolumes, VolumePlaces};
+use crate::wasi::{Directories, Stdin, WasiConfig};
 use crate::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct SandboxConfig {
     pub engine: Engine,
     /// The pod's addresses.
     pub addresses: PodAddresses,
-    /// The directory in which the pod's own is made, with its volumes; removed when the pod is released.
+    /// The directory in which the pod's own is made, with its volumes, if it needs any; removed when the pod is released.
     pub state_dir: PathBuf,
     /// The directory of persistent volume claims: `<namespace>/<claim>` in it outlives the pods. Without it a pod with a claim is
     /// refused.
@@ -109,8 +109,6 @@ pub struct Sandbox {
     storage: Arc<StorageWatch>,
     /// Where work is done for guests that is not theirs.
     runtime: Handle,
-    /// The pod's directory; declared after the volumes, which lie in it, and so removed after them.
-    directory: PodDirectory,
 }
 
 /// What others can join while a run of a container lasts.
@@ -135,10 +133,9 @@ impl Sandbox {
     /// ([`Conflict`](crate::ErrorKind::Conflict)).
     pub async fn prepare(spec: PodSpec, config: SandboxConfig) -> Result<Self> {
         let _phase = span(Phase::Start);
-        let directory = PodDirectory::create(&config.state_dir)?;
         let claims_dir = config.claims_dir.as_ref().map(|dir| dir.join(&spec.namespace));
-        let places = VolumePlaces { state_dir: directory.path(), claims_dir: claims_dir.as_deref() };
-        let volumes = PodVolumes::prepare(&spec.volumes, &places)?;
+        let places = VolumePlaces { claims_dir: claims_dir.as_deref() };
+        let volumes = PodVolumes::prepare(&spec.volumes, PodDirectory::in_parent(config.state_dir), &places)?;
         let network = PodNet::new(PodNetConfig {
             hostname: spec.hostname.clone(),
             host_aliases: spec.host_aliases.clone(),
@@ -166,7 +163,6 @@ impl Sandbox {
             runs: Mutex::default(),
             storage: Arc::default(),
             runtime: Handle::current(),
-            directory,
         })
     }
 
@@ -223,17 +219,13 @@ impl Sandbox {
         let configured = image.configured(self.container(index)?);
         let spec = configured.with_file_variables(|variable| self.read_variable(variable))?;
         let spec = spec.as_ref();
-        let mut files = ContainerFiles::prepare(&self.volumes, &spec.mounts, &image.files)?;
-        if let Some(dir) = &spec.working_dir {
-            files.make_dir(dir)?;
-        }
-        if spec.read_only_root {
-            files.make_root_read_only()?;
-        }
-        if let Err(error) = files.make_file(&self.volumes, &spec.termination_message_path) {
-            tracing::warn!(target: "wasmpod::pod", container = spec.name, error = error.chain(), "no file for a termination message");
-        }
-        let files = Arc::new(files);
+        let wanted = FilesConfig {
+            working_dir: spec.working_dir.clone(),
+            file: Some(spec.termination_message_path.clone()),
+            read_only_root: spec.read_only_root,
+            images: image.files.clone(),
+        };
+        let files = Arc::new(ContainerFiles::prepare(&self.volumes, &spec.mounts, wanted)?);
         let tail = Arc::new(Tail::default());
         let fallback = spec.termination_message_policy == TerminationMessagePolicy::FallbackToLogsOnError;
         let output = |stream| -> Arc<dyn OutputSink> {
@@ -244,7 +236,7 @@ impl Sandbox {
             args: arguments(spec, image),
             env: environment(&self.spec, spec),
             working_dir: spec.working_dir.clone(),
-            preopens: Vec::new(),
+            directories: Directories::none(),
             stdin: self.stdin.as_ref().filter(|(reader, _)| *reader == index).map_or_else(Stdin::empty, |(_, stdin)| stdin.clone()),
             stdout: output(Stream::Stdout),
             stderr: output(Stream::Stderr),
@@ -255,7 +247,7 @@ impl Sandbox {
         let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };
         let termination = TerminationLog::new(&files, &spec.termination_message_path, fallback.then_some(tail));
         let termination = Arc::new(termination);
-        let group = ControlGroup::in_pod(self.group.clone(), limits, self.storage.on_work(&termination));
+        let group = ControlGroup::in_pod(self.group.clone(), limits, self.storage.on_work(&self.volumes, &termination));
         let (program, ports) = (image.program.clone(), spec.ports.clone());
         Ok(ContainerConfig { program, wasi, files, ports, group, termination: Some(termination) })
     }
@@ -296,14 +288,12 @@ impl Sandbox {
     /// # Errors
     /// What could not be removed.
     pub async fn release(self) -> Result<()> {
-        let Self { volumes, published, network, directory, .. } = self;
+        let Self { volumes, published, network, .. } = self;
         drop((published, network));
-        let remove = move || {
-            let removed = Arc::into_inner(volumes).map_or(Ok(()), PodVolumes::remove);
-            // Both, whatever becomes of the first.
-            let closed = directory.remove();
-            removed.and(closed)
-        };
+        if volumes.are_empty() {
+            return Ok(());
+        }
+        let remove = move || Arc::into_inner(volumes).map_or(Ok(()), PodVolumes::remove);
         tokio::task::spawn_blocking(remove).await.unwrap_or_else(|_| Err(Error::internal("the removal of the volumes failed")))
     }
 }

@@ -11,11 +11,12 @@
 mod guest_path;
 
 use super::tree::PrivateTree;
-use super::{ImageFiles, PodVolumes, Target, Volume, VolumeKind, beneath, config_error, explain};
+use super::{ImageFiles, PodVolumes, Target, Usage, Volume, VolumeKind, beneath, config_error, explain};
 use crate::directory::open_dir;
 use crate::limits::CONTAINER_ROOT_ENTRIES_MAX;
 use crate::pod::spec::VolumeMount;
 use crate::{Error, Result};
+use once_cell::sync::OnceCell;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A directory that a container may see, opened.
 #[derive(Debug)]
@@ -68,8 +70,30 @@ impl AsFd for MountedDir {
 }
 
 /// All directories of one run of one container; what was made for them is removed when this is dropped.
+///
+/// A container without mounts has nothing but a directory of its own, which is made when its guest first looks at files. Most never do.
 #[derive(Debug)]
 pub struct ContainerFiles {
+    wanted: FilesConfig,
+    made: OnceCell<Made>,
+    volumes: Arc<PodVolumes>,
+}
+
+/// What a container is to find in its file system besides its mounts.
+#[derive(Clone, Debug, Default)]
+pub struct FilesConfig {
+    /// A folder that is there from the start: its `workingDir`.
+    pub working_dir: Option<String>,
+    /// An empty file that it can write to, with the folders above it: for its termination message.
+    pub file: Option<String>,
+    /// Whether its own `/` is only read (`readOnlyRootFilesystem`).
+    pub read_only_root: bool,
+    /// The files that it gets from images.
+    pub images: ImageFiles,
+}
+
+#[derive(Debug)]
+struct Made {
     /// Dropped before what they lie in.
     dirs: Vec<MountedDir>,
     root: PrivateTree,
@@ -80,15 +104,56 @@ pub struct ContainerFiles {
 
 impl ContainerFiles {
     /// Opens the container's mounts and its image's files, and makes its private, empty `/`, with the places where volumes are mounted
-    /// in it.
+    /// in it; without any of them that is left for later.
     ///
     /// # Errors
     /// Reason `CreateContainerConfigError`, at the mount's field (`volumeMounts[1].subPath`): see [`PodVolumes::mount`]; a single
-    /// file that cannot be had at that path, with what works instead.
-    pub fn prepare(volumes: &PodVolumes, mounts: &[VolumeMount], images: &ImageFiles) -> Result<Self> {
+    /// file that cannot be had at that path, with what works instead; a `workingDir` that cannot be made.
+    pub fn prepare(volumes: &Arc<PodVolumes>, mounts: &[VolumeMount], wanted: FilesConfig) -> Result<Self> {
+        let files = Self { wanted, made: OnceCell::new(), volumes: Arc::clone(volumes) };
+        // What can be wrong with mounts and folders is said before anything runs.
+        if !mounts.is_empty() || files.wanted.working_dir.is_some() || files.wanted.images.root.is_some() {
+            files.made.get_or_try_init(|| Made::new(volumes, mounts, &files.wanted))?;
+        }
+        Ok(files)
+    }
+
+    /// What the container sees, `/` first, then in the order of its mounts. A path belongs to the directory with the longest
+    /// guest path above it.
+    ///
+    /// # Errors
+    /// Reason `CreateContainerError`: its `/` is made now, and cannot be.
+    pub fn dirs(&self) -> Result<&[MountedDir]> {
+        let made = self.made.get_or_try_init(|| Made::new(&self.volumes, &[], &self.wanted))?;
+        Ok(&made.dirs)
+    }
+
+    /// Where the container sees its directories, in their order; nothing is made for this.
+    pub fn guest_paths(&self) -> Vec<String> {
+        match self.made.get() {
+            Some(made) => made.dirs.iter().map(|dir| dir.guest_path.clone()).collect(),
+            None => vec!["/".to_owned()],
+        }
+    }
+
+    /// How much the container has written into its own `/`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn root_usage(&self) -> Result<Usage> {
+        let Some(made) = self.made.get() else { return Ok(Usage { bytes: 0, complete: true }) };
+        super::usage::measure(made.root.dir(), CONTAINER_ROOT_ENTRIES_MAX)
+            .map_err(|error| Error::io("cannot measure the container's root folder", error))
+    }
+}
+
+impl Made {
+    fn new(volumes: &PodVolumes, mounts: &[VolumeMount], wanted: &FilesConfig) -> Result<Self> {
+        let images = &wanted.images;
         let failed =
             |error: io::Error| Error::io("cannot make the container's root folder", error).with_reason("CreateContainerError");
-        let root = private_dir(volumes.state.as_fd(), "root").map_err(failed)?;
+        let state = volumes.directory.open().map_err(|error| error.with_reason("CreateContainerError"))?;
+        let root = private_dir(state, "root").map_err(failed)?;
         let mut dirs = Vec::new();
         let mut files = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
@@ -121,20 +186,23 @@ impl ContainerFiles {
             let dir = open_dir(root.dir(), c".").map_err(failed)?;
             dirs.insert(0, MountedDir { dir, read_only: false, foreign: false, guest_path: "/".to_owned() });
         }
-        Ok(Self { dirs, root, single_files, written_in_root })
+        let mut made = Self { dirs, root, single_files, written_in_root };
+        if let Some(dir) = &wanted.working_dir {
+            made.make_dir(dir)?;
+        }
+        if wanted.read_only_root {
+            made.make_root_read_only()?;
+        }
+        if let Some(path) = &wanted.file
+            && let Err(error) = made.make_file(volumes, path)
+        {
+            tracing::warn!(target: "wasmpod::volume", path, error = error.chain(), "no file for a termination message");
+        }
+        Ok(made)
     }
 
-    /// What the container sees, `/` first, then in the order of its mounts. A path belongs to the directory with the longest
-    /// guest path above it.
-    pub fn dirs(&self) -> &[MountedDir] {
-        &self.dirs
-    }
-
-    /// Makes a folder in the container's own `/`, such as its `workingDir`; does nothing where a volume is mounted above it.
-    ///
-    /// # Errors
-    /// It cannot be made there.
-    pub fn make_dir(&self, guest_path: &str) -> Result<()> {
+    /// Makes a folder in the container's own `/`; does nothing where a volume is mounted above it.
+    fn make_dir(&self, guest_path: &str) -> Result<()> {
         let path = normalize(guest_path)?;
         if self.dirs.iter().any(|dir| dir.guest_path != "/" && is_at_or_below(&path, &dir.guest_path)) {
             return Ok(());
@@ -143,26 +211,15 @@ impl ContainerFiles {
         made.map(drop).map_err(|error| config_error(format!("cannot make the folder {path}: {}", explain(&error))))
     }
 
-    /// Takes from the container the right to write into its own `/` (`readOnlyRootFilesystem`); its volumes stay as they are.
-    ///
-    /// # Errors
-    /// Reason `CreateContainerConfigError`: a single file that is mounted for writing lies there.
-    pub fn make_root_read_only(&mut self) -> Result<()> {
+    /// Takes from the container the right to write into its own `/`; its volumes stay as they are. A single file that is mounted for
+    /// writing may not lie there.
+    fn make_root_read_only(&mut self) -> Result<()> {
         if let Some(field) = &self.written_in_root {
             let error = config_error("a single file cannot be mounted for writing beside readOnlyRootFilesystem");
             return Err(error.at(field).hint("mount the folder that holds the file"));
         }
         self.dirs.iter_mut().filter(|dir| dir.guest_path == "/").for_each(|dir| dir.read_only = true);
         Ok(())
-    }
-
-    /// How much the container has written into its own `/`.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn root_usage(&self) -> Result<super::Usage> {
-        super::usage::measure(self.root.dir(), CONTAINER_ROOT_ENTRIES_MAX)
-            .map_err(|error| Error::io("cannot measure the container's root folder", error))
     }
 }
 
@@ -267,7 +324,8 @@ fn place_files(
         }
         // A secret must not get a name, or a copy, on a disk.
         let memory = volumes.memory.as_ref().filter(|_| files.iter().any(|file| file.in_memory));
-        let tree = private_dir(memory.map_or_else(|| volumes.state.as_fd(), PrivateTree::dir), "files").map_err(failed)?;
+        let parent = memory.map_or_else(|| volumes.directory.open(), |memory| Ok(memory.dir()))?;
+        let tree = private_dir(parent, "files").map_err(failed)?;
         files.iter().try_for_each(|file| file.place(tree.dir()))?;
         let dir = open_dir(tree.dir(), c".").map_err(failed)?;
         dirs.push(MountedDir { dir, read_only: true, foreign: false, guest_path: folder });

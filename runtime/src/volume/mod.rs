@@ -28,7 +28,7 @@ mod place;
 mod tree;
 mod usage;
 
-pub use container::{ContainerFiles, MountedDir};
+pub use container::{ContainerFiles, FilesConfig, MountedDir};
 pub use place::PodDirectory;
 pub use usage::{OverLimit, Usage};
 
@@ -38,6 +38,7 @@ use crate::directory::open_dir;
 use crate::limits::{EMPTY_DIR_MEMORY_BYTES_DEFAULT, VOLUME_ENTRIES_MAX};
 use crate::pod::spec::{StorageMedium, VolumeMount, VolumeSource, VolumeSpec};
 use crate::{Error, ErrorKind, Result};
+use once_cell::sync::OnceCell;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,11 +48,9 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tree::{PrivateTree, is_plain_name, make_dir};
 
-/// Where the volumes of one pod lie.
+/// Where the volumes lie that exist without the pod.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumePlaces<'a> {
-    /// A folder of this pod's own that exists: what lives as long as the pod is made in it.
-    pub state_dir: &'a Path,
     /// Has a directory for each persistentVolumeClaim of the pod's namespace, and is made when the first one is; without it a pod
     /// with a claim is refused.
     pub claims_dir: Option<&'a Path>,
@@ -71,12 +70,12 @@ pub struct ImageFiles {
 pub struct PodVolumes {
     volumes: BTreeMap<String, Volume>,
     warnings: Vec<VolumeWarning>,
-    /// The pod's own folder, in which container roots are made too.
-    state: OwnedFd,
-    /// Holds the volumes on disk.
-    disk: PrivateTree,
+    /// Holds the volumes on disk; made with the first of them.
+    disk: OnceCell<PrivateTree>,
     /// Holds the volumes in memory, if there are any.
     memory: Option<PrivateTree>,
+    /// The pod's own folder, in which container roots are made too; declared after what lies in it, and so removed after that.
+    directory: PodDirectory,
 }
 
 /// Something that was not done as the manifest asks, and is not worth failing for.
@@ -120,26 +119,17 @@ enum Target {
 }
 
 impl PodVolumes {
-    /// Makes, checks and opens every volume of a pod.
+    /// Makes, checks and opens every volume of a pod. What lives as long as the pod is made in `directory`.
     ///
     /// # Errors
     /// Reason `FailedMount`, at the volume's field: a `hostPath` that is not what its type says, a file that cannot be written,
-    /// a claim that nobody has made, a `state_dir` in which there are volumes already.
-    pub fn prepare(specs: &[VolumeSpec], places: &VolumePlaces<'_>) -> Result<Self> {
-        Self::prepare_in(specs, places, Path::new(memory::SHARED_MEMORY_DIR))
+    /// a claim that nobody has made, a `directory` in which there are volumes already.
+    pub fn prepare(specs: &[VolumeSpec], directory: PodDirectory, places: &VolumePlaces<'_>) -> Result<Self> {
+        Self::prepare_in(specs, directory, places, Path::new(memory::SHARED_MEMORY_DIR))
     }
 
-    fn prepare_in(specs: &[VolumeSpec], places: &VolumePlaces<'_>, shared_memory: &Path) -> Result<Self> {
-        let state_dir = places.state_dir;
-        let failed = |error: io::Error| {
-            Error::io("cannot make a folder for the pod's volumes", error)
-                .at(state_dir.display().to_string())
-                .with_reason("FailedMount")
-        };
-        let state = rustix::fs::open(state_dir, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let state = state.map_err(|errno| failed(errno.into()))?;
-        let disk = PrivateTree::create(state.as_fd(), "volumes").map_err(failed)?;
-        let mut volumes = Self { volumes: BTreeMap::new(), warnings: Vec::new(), state, disk, memory: None };
+    fn prepare_in(specs: &[VolumeSpec], directory: PodDirectory, places: &VolumePlaces<'_>, shared_memory: &Path) -> Result<Self> {
+        let mut volumes = Self { volumes: BTreeMap::new(), warnings: Vec::new(), disk: OnceCell::new(), memory: None, directory };
         volumes.open_memory(specs, shared_memory);
         let of_images = |spec: &VolumeSpec| matches!(spec.source, VolumeSource::Image { .. });
         for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| !of_images(spec)) {
@@ -180,7 +170,7 @@ impl PodVolumes {
             return Ok(Volume { node, kind, in_memory: false });
         }
         let memory = self.memory.as_ref().filter(|_| wants_memory(&spec.source));
-        let parent = memory.unwrap_or(&self.disk).dir();
+        let parent = memory.map_or_else(|| self.disk(), |memory| Ok(memory.dir()))?;
         let failed = |error: io::Error| Error::io(format!("cannot make the volume {name:?}"), error);
         let (node, kind) = match &spec.source {
             VolumeSource::EmptyDir { size_limit_bytes, medium } => {
@@ -200,9 +190,23 @@ impl PodVolumes {
         Ok(Volume { node, kind, in_memory: memory.is_some() })
     }
 
+    /// The folder of the volumes on disk.
+    fn disk(&self) -> Result<BorrowedFd<'_>> {
+        let make = || {
+            PrivateTree::create(self.directory.open()?, "volumes")
+                .map_err(|error| Error::io("cannot make a folder for the pod's volumes", error))
+        };
+        self.disk.get_or_try_init(make).map(PrivateTree::dir)
+    }
+
     /// What was not done as the manifest asks: to be shown to whoever started the pod.
     pub fn warnings(&self) -> &[VolumeWarning] {
         &self.warnings
+    }
+
+    /// Whether nothing was made for the pod: there are no volumes, and no container has looked at its files.
+    pub fn are_empty(&self) -> bool {
+        self.volumes.is_empty() && self.memory.is_none() && !self.directory.is_made()
     }
 
     /// Opens the directory that `mount` names, and makes it where only its `subPath` is missing, as kubelet does.
@@ -284,8 +288,11 @@ impl PodVolumes {
     pub fn remove(mut self) -> Result<()> {
         let failed = |error: io::Error| Error::io("cannot remove the pod's volumes", error);
         self.volumes.clear();
+        // All of them, whatever becomes of the first.
         let memory = self.memory.as_mut().map_or(Ok(()), PrivateTree::remove);
-        self.disk.remove().and(memory).map_err(failed)
+        let disk = self.disk.get_mut().map_or(Ok(()), PrivateTree::remove);
+        let directory = self.directory.remove();
+        disk.and(memory).and(directory).map_err(failed)
     }
 }
 

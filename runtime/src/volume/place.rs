@@ -5,51 +5,87 @@
 use super::tree::PrivateTree;
 use crate::directory::open_dir;
 use crate::{Error, Result};
+use once_cell::sync::OnceCell;
 use rustix::fs::{Dir, Mode, OFlags};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the directories of pods are called.
 const POD_DIRECTORY_PREFIX: &str = "wasmpod-pod-";
 
-/// A pod's own directory, private to its user (0700), removed with all that is in it when this is dropped.
+/// The directory in which everything is made that a pod needs on disk. Most pods need nothing, so it is made when the first of it is.
 #[derive(Debug)]
-pub struct PodDirectory {
-    tree: PrivateTree,
-    path: PathBuf,
+pub struct PodDirectory(Where);
+
+#[derive(Debug)]
+enum Where {
+    /// Somebody else's, who made it for this pod alone and removes it.
+    Given { path: PathBuf, opened: OnceCell<OwnedFd> },
+    /// A place of the pod's own in `parent`, private to its user (0700), removed with all that is in it when this is dropped.
+    Own { parent: PathBuf, made: OnceCell<PrivateTree> },
 }
 
 impl PodDirectory {
-    /// Makes one in `parent`, and removes those in it whose processes are gone.
+    /// One in `parent`. When it is made, those in there whose processes are gone are removed.
+    pub fn in_parent(parent: impl Into<PathBuf>) -> Self {
+        Self(Where::Own { parent: parent.into(), made: OnceCell::new() })
+    }
+
+    /// The directory `path`, which exists and is this pod's alone.
+    pub fn given(path: impl Into<PathBuf>) -> Self {
+        Self(Where::Given { path: path.into(), opened: OnceCell::new() })
+    }
+
+    /// The directory, made now if nothing was in need of it before.
     ///
     /// # Errors
-    /// Reason `FailedMount`: it cannot be made there.
-    pub fn create(parent: &Path) -> Result<Self> {
-        let failed = |error: io::Error| {
-            Error::io("cannot make a directory for the pod", error).at(parent.display().to_string()).with_reason("FailedMount")
-        };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(parent, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        remove_left_behind(folder.as_fd(), POD_DIRECTORY_PREFIX);
-        let tree = make(folder.as_fd(), POD_DIRECTORY_PREFIX).map_err(failed)?;
-        let path = parent.join(tree.name());
-        Ok(Self { tree, path })
+    /// Reason `FailedMount`: it cannot be made or opened.
+    pub(super) fn open(&self) -> Result<BorrowedFd<'_>> {
+        match &self.0 {
+            Where::Given { path, opened } => {
+                opened.get_or_try_init(|| open_folder(path)).map(AsFd::as_fd).map_err(|error| failed(path, error))
+            }
+            Where::Own { parent, made } => {
+                made.get_or_try_init(|| make_in(parent)).map(PrivateTree::dir).map_err(|error| failed(parent, error))
+            }
+        }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whether something was in need of it.
+    pub(super) fn is_made(&self) -> bool {
+        match &self.0 {
+            Where::Given { opened, .. } => opened.get().is_some(),
+            Where::Own { made, .. } => made.get().is_some(),
+        }
     }
 
-    /// Removes it. Dropping does the same, but only logs what cannot be removed.
+    /// Removes it, if it was made here. Dropping does the same, but only logs what cannot be removed.
     ///
     /// # Errors
     /// What could not be removed.
-    pub fn remove(mut self) -> Result<()> {
-        self.tree.remove().map_err(|error| Error::io("cannot remove the pod's directory", error))
+    pub(super) fn remove(self) -> io::Result<()> {
+        match self.0 {
+            Where::Own { made, .. } => made.into_inner().map_or(Ok(()), |mut tree| tree.remove()),
+            Where::Given { .. } => Ok(()),
+        }
     }
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    Error::io("cannot make a directory for the pod", error).at(path.display().to_string()).with_reason("FailedMount")
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn make_in(parent: &Path) -> io::Result<PrivateTree> {
+    let folder = open_folder(parent)?;
+    remove_left_behind(folder.as_fd(), POD_DIRECTORY_PREFIX);
+    make(folder.as_fd(), POD_DIRECTORY_PREFIX)
 }
 
 /// A place gets its final name once it is locked, so that no one takes it for left behind.
@@ -85,31 +121,54 @@ fn is_ours(place: &PrivateTree) -> io::Result<bool> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsRawFd as _;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
-    fn a_directory_is_private_and_goes_with_its_pod() {
+    fn a_directory_is_made_when_it_is_needed_is_private_and_goes_with_its_pod() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let directory = PodDirectory::create(folder.path()).unwrap();
-        fs::write(directory.path().join("file"), "x").unwrap();
-        assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o7777, 0o700);
+        let directory = PodDirectory::in_parent(folder.path());
+        assert_eq!(names(folder.path()), [""; 0]);
+        assert_eq!(directory.open().unwrap().as_raw_fd(), directory.open().unwrap().as_raw_fd());
+        let [name]: [String; 1] = names(folder.path()).try_into().unwrap();
+        fs::write(folder.path().join(&name).join("file"), "x").unwrap();
+        assert_eq!(fs::metadata(folder.path().join(&name)).unwrap().permissions().mode() & 0o7777, 0o700);
         directory.remove().unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_given_directory_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = PodDirectory::given(folder.path());
+        directory.open().unwrap();
+        directory.remove().unwrap();
+        assert!(folder.path().is_dir());
+        let error = PodDirectory::given(folder.path().join("missing")).open().unwrap_err();
+        assert_eq!(error.reason(), Some("FailedMount"));
     }
 
     #[test]
     fn what_a_killed_process_left_behind_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let alive = PodDirectory::create(folder.path()).unwrap();
+        let living = PodDirectory::in_parent(folder.path());
+        living.open().unwrap();
+        let [alive]: [String; 1] = names(folder.path()).try_into().unwrap();
         fs::create_dir_all(folder.path().join("wasmpod-pod-dead/volumes/cache")).unwrap();
         fs::create_dir(folder.path().join("wasmpod-test-other")).unwrap();
         fs::write(folder.path().join("wasmpod-pod-file"), "").unwrap();
-        let next = PodDirectory::create(folder.path()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let mut expected = ["wasmpod-pod-file", "wasmpod-test-other"].map(|name| folder.path().join(name)).to_vec();
-        expected.extend([alive.path().to_owned(), next.path().to_owned()]);
-        left.sort();
-        expected.sort();
-        assert_eq!(left, expected);
+        let next = PodDirectory::in_parent(folder.path());
+        next.open().unwrap();
+        let mut left = names(folder.path());
+        assert_eq!(left.len(), 4, "{left:?}");
+        left.retain(|name| name.starts_with("wasmpod-pod-") && *name != alive && name != "wasmpod-pod-file");
+        assert!(matches!(&left[..], [next] if next != "wasmpod-pod-dead"), "{left:?}");
     }
 }

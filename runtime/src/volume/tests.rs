@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn volume(name: &str, source: VolumeSource) -> VolumeSpec {
@@ -46,12 +47,12 @@ fn read_only(mount: VolumeMount) -> VolumeMount {
 }
 
 /// Places with no room for claims.
-fn places(state_dir: &Path) -> VolumePlaces<'_> {
-    VolumePlaces { state_dir, claims_dir: None }
+fn places() -> VolumePlaces<'static> {
+    VolumePlaces { claims_dir: None }
 }
 
-fn prepare(specs: &[VolumeSpec], state_dir: &Path) -> Result<PodVolumes> {
-    PodVolumes::prepare(specs, &places(state_dir))
+fn prepare(specs: &[VolumeSpec], directory: &Path) -> Result<PodVolumes> {
+    PodVolumes::prepare(specs, PodDirectory::given(directory), &places())
 }
 
 fn claim(name: &str, declared: bool, read_only: bool) -> VolumeSpec {
@@ -60,36 +61,42 @@ fn claim(name: &str, declared: bool, read_only: bool) -> VolumeSpec {
 
 struct Setup {
     folder: TempDir,
-    volumes: PodVolumes,
+    volumes: Arc<PodVolumes>,
 }
 
 fn setup(specs: &[VolumeSpec]) -> Setup {
     let folder = tempfile::tempdir().unwrap();
-    let volumes = prepare(specs, folder.path()).unwrap();
+    let volumes = Arc::new(prepare(specs, folder.path()).unwrap());
     Setup { folder, volumes }
 }
 
 impl Setup {
     /// The one file system path of a file that a container names.
     fn path(&self, files: &ContainerFiles, guest_path: &str) -> PathBuf {
-        let above = files.dirs().iter().filter(|dir| Path::new(guest_path).starts_with(dir.guest_path()));
+        let above = files.dirs().unwrap().iter().filter(|dir| Path::new(guest_path).starts_with(dir.guest_path()));
         let dir = above.max_by_key(|dir| dir.guest_path().len()).unwrap();
         dir.path().join(Path::new(guest_path).strip_prefix(dir.guest_path()).unwrap())
     }
 
     fn container(&self, mounts: &[VolumeMount]) -> ContainerFiles {
-        ContainerFiles::prepare(&self.volumes, mounts, &ImageFiles::default()).unwrap()
+        ContainerFiles::prepare(&self.volumes, mounts, FilesConfig::default()).unwrap()
+    }
+
+    /// Removes the volumes; the folder that they lay in stays.
+    fn remove(self) -> TempDir {
+        Arc::into_inner(self.volumes).unwrap().remove().unwrap();
+        self.folder
     }
 
     fn refusal(&self, mounts: &[VolumeMount]) -> String {
-        let error = ContainerFiles::prepare(&self.volumes, mounts, &ImageFiles::default()).unwrap_err();
+        let error = ContainerFiles::prepare(&self.volumes, mounts, FilesConfig::default()).unwrap_err();
         assert_eq!(error.reason(), Some("CreateContainerConfigError"), "{error}");
         format!("{error} | {}", error.advice().unwrap_or("-"))
     }
 }
 
 fn guest_paths(files: &ContainerFiles) -> Vec<(&str, bool)> {
-    files.dirs().iter().map(|dir| (dir.guest_path(), dir.is_read_only())).collect()
+    files.dirs().unwrap().iter().map(|dir| (dir.guest_path(), dir.is_read_only())).collect()
 }
 
 fn mode(path: impl AsRef<Path>) -> u32 {
@@ -135,7 +142,7 @@ fn memory_volumes_and_secrets_lie_in_memory() {
 fn without_memory_it_is_disk_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let specs = [in_memory("fast"), files("secret", true), empty_dir("disk")];
-    let volumes = PodVolumes::prepare_in(&specs, &places(folder.path()), Path::new("/proc")).unwrap();
+    let volumes = PodVolumes::prepare_in(&specs, PodDirectory::given(folder.path()), &places(), Path::new("/proc")).unwrap();
     let warnings: Vec<String> = volumes.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -164,7 +171,7 @@ fn a_host_path_is_used_as_it_is_and_never_removed() {
     assert_eq!(guest_paths(&container), [("/", false), ("/data", true)]);
     assert_eq!(fs::read_to_string(setup.path(&container, "/data/file")).unwrap(), "kept");
     drop(container);
-    setup.volumes.remove().unwrap();
+    setup.remove();
     assert_eq!(fs::read_to_string(host.path().join("file")).unwrap(), "kept");
 }
 
@@ -183,8 +190,8 @@ fn a_volume_that_cannot_be_had_is_named_with_its_field() {
 
 #[test]
 fn a_folder_that_holds_volumes_already_is_refused() {
-    let setup = setup(&[]);
-    let error = prepare(&[], setup.folder.path()).unwrap_err();
+    let setup = setup(&[empty_dir("one")]);
+    let error = prepare(&[empty_dir("two")], setup.folder.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(setup.folder.path().join("volumes").exists());
 }
@@ -256,13 +263,15 @@ fn a_single_writable_file_is_the_file_itself() {
 #[test]
 fn a_container_can_be_kept_from_writing_outside_of_its_volumes() {
     let setup = setup(&[empty_dir("data")]);
-    let mut files = setup.container(&[mount("data", "/data")]);
-    files.make_root_read_only().unwrap();
-    files.make_file(&setup.volumes, "/dev/termination-log").unwrap();
+    let read_only = |mounts: &[VolumeMount]| {
+        let file = Some("/dev/termination-log".to_owned());
+        let wanted = FilesConfig { read_only_root: true, file, ..FilesConfig::default() };
+        ContainerFiles::prepare(&setup.volumes, mounts, wanted)
+    };
+    let files = read_only(&[mount("data", "/data")]).unwrap();
     assert_eq!(guest_paths(&files), [("/", true), ("/data", false), ("/dev", false)]);
     fs::write(setup.path(&files, "/data/file"), "x").unwrap();
-    let mut with_file = setup.container(&[sub_path("data", "/etc/file", "file")]);
-    let error = with_file.make_root_read_only().unwrap_err();
+    let error = read_only(&[sub_path("data", "/etc/file", "file")]).unwrap_err();
     assert_eq!(error.reason(), Some("CreateContainerConfigError"));
     assert_eq!(
         format!("{error} | {}", error.advice().unwrap()),
@@ -278,7 +287,7 @@ fn a_single_file_of_the_host_is_mounted_or_refused_with_what_works() {
     fs::write(&file, "host").unwrap();
     let volumes = tempfile::tempdir_in(setup.folder.path()).unwrap();
     let specs = [host_path("file", &file, HostPathType::File), host_path("proc", "/proc/version", HostPathType::File)];
-    let setup = Setup { volumes: prepare(&specs, volumes.path()).unwrap(), folder: setup.folder };
+    let setup = Setup { volumes: Arc::new(prepare(&specs, volumes.path()).unwrap()), folder: setup.folder };
     let container = setup.container(&[read_only(mount("file", "/etc/host.txt"))]);
     assert_eq!(fs::read_to_string(setup.path(&container, "/etc/host.txt")).unwrap(), "host");
     assert_eq!(
@@ -325,17 +334,41 @@ fn a_socket_cannot_be_mounted() {
 #[test]
 fn the_root_is_private_empty_but_for_mount_points_and_gone_afterwards() {
     let setup = setup(&[empty_dir("data")]);
-    let container = setup.container(&[mount("data", "/var/lib/data"), mount("data", "/data")]);
+    let wanted = |dir: &str| FilesConfig { working_dir: Some(dir.to_owned()), ..FilesConfig::default() };
+    let mounts = [mount("data", "/var/lib/data"), mount("data", "/data")];
+    let container = ContainerFiles::prepare(&setup.volumes, &mounts, wanted("/work/here")).unwrap();
     let other = setup.container(&[]);
     assert_eq!(fs::read_dir(setup.path(&other, "/")).unwrap().count(), 0);
     assert!(setup.path(&container, "/var/lib").join("data").is_dir());
     assert_eq!(mode(setup.path(&container, "/")), 0o700);
-    container.make_dir("/work/here").unwrap();
-    container.make_dir("/data/not-made").unwrap();
     fs::write(setup.path(&container, "/work/here/file"), vec![1; 10_000]).unwrap();
     assert!(container.root_usage().unwrap().bytes >= 10_000);
-    drop((container, other));
+    let above = ContainerFiles::prepare(&setup.volumes, &mounts, wanted("/data/not-made")).unwrap();
+    assert!(!setup.path(&above, "/data/not-made").exists());
+    drop((container, other, above));
     assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 1, "only the volumes are left");
+}
+
+#[test]
+fn a_container_without_mounts_has_nothing_on_disk_until_it_looks_at_its_files() {
+    let setup = setup(&[]);
+    let wanted = FilesConfig { file: Some("/dev/termination-log".to_owned()), ..FilesConfig::default() };
+    let container = ContainerFiles::prepare(&setup.volumes, &[], wanted.clone()).unwrap();
+    assert_eq!(container.guest_paths(), ["/"]);
+    assert!(container.open_file("/dev/termination-log").unwrap().is_none());
+    assert_eq!(container.root_usage().unwrap(), Usage { bytes: 0, complete: true });
+    container.trim_file("/dev/termination-log", 0).unwrap();
+    assert!(setup.volumes.are_empty());
+    assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 0);
+
+    assert_eq!(guest_paths(&container), [("/", false)]);
+    assert!(container.open_file("/dev/termination-log").unwrap().is_some());
+    assert!(!setup.volumes.are_empty());
+    let other = ContainerFiles::prepare(&setup.volumes, &[], wanted).unwrap();
+    fs::write(setup.path(&container, "/secret"), "mine").unwrap();
+    assert!(!setup.path(&other, "/secret").exists(), "each has one of its own");
+    drop((container, other));
+    assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -344,7 +377,7 @@ fn a_volume_can_be_the_root() {
     assert_eq!(guest_paths(&setup.container(&[read_only(mount("data", "//"))])), [("/", true)]);
     assert!(setup.refusal(&[mount("data", "/"), sub_path("config", "/etc/x", "app.conf")]).contains("a volume is mounted at /"));
     for path in ["data", "/a/../b", ""] {
-        assert!(ContainerFiles::prepare(&setup.volumes, &[mount("data", path)], &ImageFiles::default()).is_err(), "{path:?}");
+        assert!(ContainerFiles::prepare(&setup.volumes, &[mount("data", path)], FilesConfig::default()).is_err(), "{path:?}");
     }
 }
 
@@ -369,8 +402,8 @@ fn volumes_are_gone_after_the_pod_but_not_before_a_guest_lets_go() {
     let container = setup.container(&[mount("data", "/data")]);
     let mut open = fs::File::create(setup.path(&container, "/data/file")).unwrap();
     drop(container);
-    setup.volumes.remove().unwrap();
-    assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 0);
+    let folder = setup.remove();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     open.write_all(b"to nobody").unwrap();
 }
 
@@ -380,8 +413,8 @@ fn a_claim_outlives_its_pod() {
     let claims_dir = root.path().join("volumes/default");
     let prepare = |specs: &[VolumeSpec]| {
         let folder = tempfile::tempdir().unwrap();
-        let places = VolumePlaces { claims_dir: Some(&claims_dir), ..places(folder.path()) };
-        let volumes = PodVolumes::prepare(specs, &places)?;
+        let places = VolumePlaces { claims_dir: Some(&claims_dir) };
+        let volumes = Arc::new(PodVolumes::prepare(specs, PodDirectory::given(folder.path()), &places)?);
         Ok::<_, Error>(Setup { folder, volumes })
     };
     let error = prepare(&[claim("db", false, false)]).map(drop).unwrap_err();
@@ -396,7 +429,7 @@ fn a_claim_outlives_its_pod() {
     fs::write(first.path(&container, "/logs/log"), "log").unwrap();
     assert_eq!(first.volumes.usage("db").unwrap(), None, "it is not the pod's own");
     drop(container);
-    first.volumes.remove().unwrap();
+    first.remove();
 
     let second = prepare(&[claim("db", false, false), claim("again", true, false)]).unwrap();
     let container = second.container(&[mount("db", "/db"), mount("again", "/again")]);
@@ -409,8 +442,8 @@ fn a_claim_for_reading_is_read_only_and_nothing_is_made_in_it() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("data")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let places = VolumePlaces { claims_dir: Some(root.path()), ..places(folder.path()) };
-    let volumes = PodVolumes::prepare(&[claim("db", false, true)], &places).unwrap();
+    let places = VolumePlaces { claims_dir: Some(root.path()) };
+    let volumes = Arc::new(PodVolumes::prepare(&[claim("db", false, true)], PodDirectory::given(folder.path()), &places).unwrap());
     let setup = Setup { folder, volumes };
     assert_eq!(guest_paths(&setup.container(&[mount("db", "/db")])), [("/", false), ("/db", true)]);
     assert!(setup.refusal(&[sub_path("db", "/db", "new")]).contains("there is no such file in it"));
@@ -422,8 +455,8 @@ fn a_claim_is_a_directory_of_its_own_and_no_link() {
     let root = tempfile::tempdir().unwrap();
     symlink("/etc", root.path().join("data")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let places = VolumePlaces { claims_dir: Some(root.path()), ..places(folder.path()) };
-    assert!(PodVolumes::prepare(&[claim("db", true, false)], &places).is_err());
+    let places = VolumePlaces { claims_dir: Some(root.path()) };
+    assert!(PodVolumes::prepare(&[claim("db", true, false)], PodDirectory::given(folder.path()), &places).is_err());
     let error = prepare(&[claim("db", true, false)], folder.path()).unwrap_err();
     assert!(error.to_string().contains("there is no place for the claim \"data\""), "{error}");
 }
@@ -436,15 +469,17 @@ fn the_files_of_images_are_read_only() {
     let source = VolumeSource::Image { reference: "example.com/models:1".into(), pull_policy: PullPolicy::IfNotPresent };
     let setup = setup(&[volume("models", source), empty_dir("own")]);
     let dir = image.path().to_owned();
-    let container = |mounts: &[VolumeMount], images: &ImageFiles| ContainerFiles::prepare(&setup.volumes, mounts, images);
+    let container = |mounts: &[VolumeMount], images: ImageFiles| {
+        ContainerFiles::prepare(&setup.volumes, mounts, FilesConfig { images, ..FilesConfig::default() })
+    };
     let volumes = BTreeMap::from([("models".to_owned(), dir.clone())]);
-    let mounted = container(&[sub_path("models", "/models", "models")], &ImageFiles { root: None, volumes }).unwrap();
+    let mounted = container(&[sub_path("models", "/models", "models")], ImageFiles { root: None, volumes }).unwrap();
     assert_eq!(guest_paths(&mounted), [("/", false), ("/models", true)]);
     assert_eq!(fs::read_to_string(setup.path(&mounted, "/models/a")).unwrap(), "weights");
     // Its own image's are its root, unless it mounts a volume there.
     let root = ImageFiles { root: Some(dir), volumes: BTreeMap::new() };
-    assert_eq!(guest_paths(&container(&[mount("own", "/own")], &root).unwrap()), [("/", true), ("/own", false)]);
-    assert_eq!(guest_paths(&container(&[mount("own", "/")], &root).unwrap()), [("/", false)]);
-    let error = container(&[mount("models", "/models")], &ImageFiles::default()).unwrap_err();
+    assert_eq!(guest_paths(&container(&[mount("own", "/own")], root.clone()).unwrap()), [("/", true), ("/own", false)]);
+    assert_eq!(guest_paths(&container(&[mount("own", "/")], root).unwrap()), [("/", false)]);
+    let error = container(&[mount("models", "/models")], ImageFiles::default()).unwrap_err();
     assert_eq!(error.to_string(), "volumeMounts[0].name: the pod has no volume \"models\"");
 }

@@ -28,11 +28,6 @@ impl PrivateTree {
         Ok(Self { parent: parent.try_clone_to_owned()?, name: Some(name.to_owned()), dir })
     }
 
-    /// What it is called in its parent; empty once it is removed.
-    pub(super) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
-
     /// The open directory.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

@@ -2,6 +2,7 @@
 //!
 //! Each interface is linked by name, so that one sees what a guest can reach. A guest that imports 0.2.0 to 0.2.12 finds them all.
 
+use super::directories::Preopens;
 use super::{HasWasi, http, sockets};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
@@ -31,7 +32,7 @@ pub fn component_linker<T: HasWasi>(engine: &Engine) -> Result<Linker<T>> {
     clocks::wall_clock::add_to_linker::<T, WasiClocks>(l, |t| t.wasi().clocks())?;
     clocks::monotonic_clock::add_to_linker::<T, WasiClocks>(l, |t| t.wasi().clocks())?;
     filesystem::types::add_to_linker::<T, WasiFilesystem>(l, |t| t.wasi().filesystem())?;
-    filesystem::preopens::add_to_linker::<T, WasiFilesystem>(l, |t| t.wasi().filesystem())?;
+    filesystem::preopens::add_to_linker::<T, Preopens>(l, |t| t.wasi())?;
     random::random::add_to_linker::<T, WasiRandom>(l, |t| t.wasi().random())?;
     random::insecure::add_to_linker::<T, WasiRandom>(l, |t| t.wasi().random())?;
     random::insecure_seed::add_to_linker::<T, WasiRandom>(l, |t| t.wasi().random())?;

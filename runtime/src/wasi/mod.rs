@@ -14,6 +14,7 @@
 //! an `InstancePre` once per artifact. The kernel's network is out of reach by construction: wasmtime-wasi's own sockets are linked
 //! nowhere.
 
+mod directories;
 pub mod http;
 mod linker;
 mod listen;
@@ -21,6 +22,7 @@ pub mod p1;
 mod sockets;
 mod stdio;
 
+pub use directories::{Directories, Preopen};
 pub use linker::component_linker;
 pub use listen::{ListenSocket, Listener, listen_tcp, listeners};
 pub use stdio::{Output, Stdin};
@@ -28,31 +30,16 @@ pub use stdio::{Output, Stdin};
 use crate::log::OutputSink;
 use crate::net::ContainerNet;
 use crate::{Error, Result, limits};
-use cap_std::fs::Dir;
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{FsPerms, HostMonotonicClock, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// A store's data that holds a [`WasiState`].
 pub trait HasWasi: Send + 'static {
     /// The WASI half of the data.
     fn wasi(&mut self) -> &mut WasiState;
-}
-
-/// A directory that the guest finds at a path of its own.
-#[derive(Clone, Debug)]
-pub struct Preopen {
-    /// The directory: opened once, by whoever resolved it; nothing is looked up again.
-    pub dir: Arc<Dir>,
-    /// Where the guest sees it.
-    pub guest_path: String,
-    /// Whether every change is refused.
-    pub read_only: bool,
-    /// Whether there may be files in it that block whoever opens or reads them: named pipes, devices.
-    pub may_block: bool,
 }
 
 /// What a container's WASI is made from. It can be used again, for the next start or for each request.
@@ -64,8 +51,8 @@ pub struct WasiConfig {
     pub env: Vec<(String, String)>,
     /// The working directory: `wasi:cli/environment.initial-cwd`, and `PWD` for preview 1, which has no such notion.
     pub working_dir: Option<String>,
-    /// The directories, in the order of their descriptors.
-    pub preopens: Vec<Preopen>,
+    /// The directories.
+    pub directories: Directories,
     /// Where input comes from.
     pub stdin: Stdin,
     /// Where output goes to.
@@ -83,7 +70,10 @@ pub struct WasiConfig {
 impl fmt::Debug for WasiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The environment may hold secrets.
-        f.debug_struct("WasiConfig").field("args", &self.args.first()).field("preopens", &self.preopens).finish_non_exhaustive()
+        f.debug_struct("WasiConfig")
+            .field("args", &self.args.first())
+            .field("directories", &self.directories)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,6 +81,9 @@ impl fmt::Debug for WasiConfig {
 pub struct WasiState {
     /// wasmtime-wasi's state: for preview 1 with its descriptors, for components with its resource table.
     host: WasiP1Ctx,
+    directories: Directories,
+    /// Whether `host` has the directories: not before the guest asks for files.
+    has_directories: bool,
     net: ContainerNet,
     http: http::HttpState,
     /// The descriptors of preview 1, as the guest numbers them.
@@ -111,8 +104,7 @@ impl WasiState {
     /// The state for one run of a container, or for one request to it.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when arguments and environment are too long; otherwise only when a directory cannot be
-    /// opened again.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when arguments and environment are too long.
     pub fn new(config: &WasiConfig) -> Result<Self> {
         check_size(config)?;
         let (stdout, stderr) = (Output::new(Arc::clone(&config.stdout)), Output::new(Arc::clone(&config.stderr)));
@@ -122,26 +114,22 @@ impl WasiState {
         builder.args(&config.args).envs(&config.env).envs(&listen::environment(&config.listeners));
         builder.stdin(config.stdin.clone()).stdout(stdout.clone()).stderr(stderr.clone());
         builder.monotonic_clock(clock).max_random_size(limits::RANDOM_BYTES_PER_CALL_MAX);
-        // Guests have threads of their own, so a file operation that takes its time holds up guests alone; ten times faster for small
-        // files. Where one may never end, it gets a thread of its own.
-        builder.allow_blocking_current_thread(!config.preopens.iter().any(|preopen| preopen.may_block));
         if let Some(dir) = &config.working_dir {
             builder.initial_cwd(dir);
             if !config.env.iter().any(|(name, _)| name == "PWD") {
                 builder.env("PWD", dir);
             }
         }
-        for preopen in &config.preopens {
-            open(&mut builder, preopen)?;
-        }
         let mut host = builder.build_p1();
         host.ctx().table.set_max_capacity(limits::WASI_RESOURCES_MAX);
 
         Ok(Self {
             host,
+            directories: config.directories.clone(),
+            has_directories: false,
             net: config.net.clone(),
             http: http::HttpState::new(config.net.clone(), config.tls.clone()),
-            descriptors: p1::DescriptorTable::new(config.preopens.len(), &config.listeners),
+            descriptors: p1::DescriptorTable::new(config.directories.guest_paths().len(), &config.listeners),
             stdin: config.stdin.clone(),
             stdout,
             stderr,
@@ -157,6 +145,15 @@ impl WasiState {
             stdout.drained().await;
             stderr.drained().await;
         }
+    }
+
+    /// Makes sure that wasmtime-wasi has the directories: called before the guest can see any of them.
+    fn open_directories(&mut self) -> Result<()> {
+        if !self.has_directories {
+            *self.host.ctx().ctx.filesystem() = self.directories.open()?;
+            self.has_directories = true;
+        }
+        Ok(())
     }
 
     /// The resources of a component.
@@ -185,17 +182,6 @@ fn check_size(config: &WasiConfig) -> Result<()> {
         return Err(Error::invalid(message).with_reason("CreateContainerError").hint("pass large values in a file, by a volume"));
     }
     Ok(())
-}
-
-/// Gives wasmtime-wasi, which takes paths only, the directory that is open already: its entry in `/proc/self/fd` is followed to the
-/// directory itself, whatever its name means by now.
-fn open(builder: &mut WasiCtxBuilder, preopen: &Preopen) -> Result<()> {
-    let path = format!("/proc/self/fd/{}", preopen.dir.as_fd().as_raw_fd());
-    let perms = if preopen.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-    match builder.preopened_dir(path, &preopen.guest_path, perms) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::internal("cannot open a directory of the container").at(&preopen.guest_path).because(error)),
-    }
 }
 
 /// The guest's monotonic clock: nanoseconds since its start. Preview 1 and components share it, and tests can pause it.

@@ -1,6 +1,6 @@
 //! What the tests of this module share: a sink that can be full, a store, modules from text.
 
-use super::{HasWasi, Stdin, WasiConfig, WasiState};
+use super::{Directories, HasWasi, Stdin, WasiConfig, WasiState};
 use crate::log::OutputSink;
 use crate::net::{AddressPool, ContainerNet, PodNet, PodNetConfig};
 use std::sync::{Arc, Mutex};
@@ -88,7 +88,7 @@ pub(super) fn config(net: ContainerNet, sink: &Arc<Sink>) -> WasiConfig {
         args: vec!["guest".into()],
         env: Vec::new(),
         working_dir: None,
-        preopens: Vec::new(),
+        directories: Directories::none(),
         stdin: Stdin::empty(),
         stdout: Arc::clone(sink) as _,
         stderr: Arc::clone(sink) as _,

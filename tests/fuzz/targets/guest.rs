@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmpod::log::OutputSink;
 use wasmpod::net::{ContainerNet, PodNet};
 use wasmpod::pod::spec::{ContainerPort, Protocol};
-use wasmpod::wasi::{HasWasi, Preopen, Stdin, WasiConfig, WasiState, limit_host_calls, listeners};
+use wasmpod::wasi::{Directories, HasWasi, Preopen, Stdin, WasiConfig, WasiState, limit_host_calls, listeners};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 /// How often the epoch moves.
@@ -93,7 +93,7 @@ pub fn config(folder: &Folder, net: &PodNet) -> WasiConfig {
         args: vec!["guest".into(), "one".into()],
         env: vec![("NAME".into(), "value".into())],
         working_dir: None,
-        preopens: vec![open(&data, "/data", false), open(&fixed, "/fixed", true)],
+        directories: Directories::given(vec![open(&data, "/data", false), open(&fixed, "/fixed", true)]),
         stdin: Stdin::reader(&b"some input\n"[..]),
         stdout: Arc::new(Nowhere),
         stderr: Arc::new(Nowhere),

@@ -7,7 +7,7 @@ use crate::limits::WASM_BYTES_MAX;
 use crate::pod::spec::EXEC_IMAGE_ANNOTATION;
 use crate::pod::state::ContainerIndex;
 use crate::volume::ContainerFiles;
-use crate::wasi::WasiConfig;
+use crate::wasi::{Directories, WasiConfig};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fs::File;
@@ -49,7 +49,7 @@ impl Sandbox {
             env: merged(env.to_vec(), exec.env),
             args: exec.command,
             working_dir: exec.working_dir.or_else(|| spec.working_dir.clone()),
-            preopens: Vec::new(),
+            directories: Directories::none(),
             stdin: exec.stdin,
             stdout: exec.stdout,
             stderr: exec.stderr,

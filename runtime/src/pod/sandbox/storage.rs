@@ -25,10 +25,17 @@ pub(super) struct StorageWatch {
 }
 
 impl StorageWatch {
-    /// What is to be done when the guests of a container have worked.
-    pub(super) fn on_work(self: &Arc<Self>, termination: &Arc<TerminationLog>) -> Box<dyn Fn() + Send + Sync> {
-        let (watch, termination) = (Arc::clone(self), Arc::clone(termination));
+    /// What is to be done when the guests of a container have worked: nothing as long as there is nothing that they could have written to.
+    pub(super) fn on_work(
+        self: &Arc<Self>,
+        volumes: &Arc<PodVolumes>,
+        termination: &Arc<TerminationLog>,
+    ) -> Box<dyn Fn() + Send + Sync> {
+        let (watch, volumes, termination) = (Arc::clone(self), Arc::downgrade(volumes), Arc::clone(termination));
         Box::new(move || {
+            if volumes.upgrade().is_none_or(|volumes| volumes.are_empty()) {
+                return;
+            }
             termination.trim();
             if !watch.worked.swap(true, Ordering::AcqRel) {
                 watch.work.notify_one();

@@ -1,7 +1,7 @@
 //! Files of a container, by the path at which the container knows them.
 
 use super::super::PodVolumes;
-use super::{ContainerFiles, MountedDir, beneath, config_error, explain, is_at_or_below, normalize, private_dir};
+use super::{ContainerFiles, Made, MountedDir, beneath, config_error, explain, is_at_or_below, normalize, private_dir};
 use crate::directory::open_dir;
 use crate::{Error, Result};
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
@@ -11,14 +11,14 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 impl ContainerFiles {
-    /// Opens a regular file for reading; `None` when there is none at that path. Symbolic links do not lead out of the directory that
-    /// the path belongs to.
+    /// Opens a regular file for reading; `None` when there is none at that path, as in files that nobody has looked at yet. Symbolic
+    /// links do not lead out of the directory that the path belongs to.
     ///
     /// # Errors
     /// A path that is not absolute or has `..` in it; whatever else the operating system says.
     pub fn open_file(&self, guest_path: &str) -> Result<Option<File>> {
         let path = normalize(guest_path)?;
-        let Some((dir, name)) = self.lookup(&path) else { return Ok(None) };
+        let Some((dir, name)) = self.made.get().and_then(|made| made.lookup(&path)) else { return Ok(None) };
         match open_regular(dir, name, OFlags::RDONLY) {
             Ok(file) => Ok(Some(file)),
             Err(error) if is_absent(&error) => Ok(None),
@@ -26,12 +26,28 @@ impl ContainerFiles {
         }
     }
 
+    /// Gives back what a file takes beyond its last `bytes_kept` bytes, if it takes more than that; its length stays. Does nothing where
+    /// there is no regular file.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn trim_file(&self, guest_path: &str, bytes_kept: u64) -> Result<()> {
+        let path = normalize(guest_path)?;
+        let Some((dir, name)) = self.made.get().and_then(|made| made.lookup(&path)) else { return Ok(()) };
+        match open_regular(dir, name, OFlags::WRONLY).and_then(|file| trim(&file, bytes_kept)) {
+            Err(error) if !is_absent(&error) => Err(Error::io(format!("cannot trim {path} of the container"), error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Made {
     /// Makes an empty file that the container can write to, and the folders above it. In a writable volume it is made there, and emptied
     /// if it exists; where a read-only one is mounted, its folder is replaced by one that holds nothing else.
     ///
     /// # Errors
     /// Reason `CreateContainerConfigError`: it cannot be had at that path.
-    pub fn make_file(&mut self, volumes: &PodVolumes, guest_path: &str) -> Result<()> {
+    pub(super) fn make_file(&mut self, volumes: &PodVolumes, guest_path: &str) -> Result<()> {
         let path = normalize(guest_path)?;
         let failed = |error: io::Error| config_error(format!("cannot make the file {path}: {}", explain(&error)));
         let Some((dir, name)) = self.lookup(&path) else { return Err(config_error(format!("{path} cannot be a file"))) };
@@ -44,26 +60,12 @@ impl ContainerFiles {
         if folder == dir.guest_path.trim_end_matches('/') {
             return Err(config_error(format!("cannot make the file {path}: a read-only volume is mounted at {}", dir.guest_path)));
         }
-        let tree = private_dir(volumes.state.as_fd(), "files").map_err(failed)?;
+        let tree = private_dir(volumes.directory.open()?, "files").map_err(failed)?;
         make_empty(tree.dir(), name).map_err(failed)?;
         let dir = open_dir(tree.dir(), c".").map_err(failed)?;
         self.dirs.push(MountedDir { dir, read_only: false, foreign: false, guest_path: folder.to_owned() });
         self.single_files.push(tree);
         Ok(())
-    }
-
-    /// Gives back what a file takes beyond its last `bytes_kept` bytes, if it takes more than that; its length stays. Does nothing where
-    /// there is no regular file.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    pub fn trim_file(&self, guest_path: &str, bytes_kept: u64) -> Result<()> {
-        let path = normalize(guest_path)?;
-        let Some((dir, name)) = self.lookup(&path) else { return Ok(()) };
-        match open_regular(dir, name, OFlags::WRONLY).and_then(|file| trim(&file, bytes_kept)) {
-            Err(error) if !is_absent(&error) => Err(Error::io(format!("cannot trim {path} of the container"), error)),
-            _ => Ok(()),
-        }
     }
 
     /// The directory that a normalized path belongs to, and what is left of the path below it.

@@ -25,6 +25,9 @@ pub(super) enum Standard {
     Error,
 }
 
+/// How many standard streams there are; wasmtime-wasi numbers its directories after them, as is done here.
+pub(super) const STANDARD_STREAMS: usize = 3;
+
 /// The table: lowest free number first, at most [`limits::DESCRIPTORS_PER_CONTAINER_MAX`].
 #[derive(Debug)]
 pub struct DescriptorTable {
@@ -39,8 +42,7 @@ impl DescriptorTable {
         let standard = [Standard::Input, Standard::Output, Standard::Error];
         let standard =
             standard.into_iter().zip(0..).map(|(stream, upstream)| Descriptor::Standard { stream, nonblocking: false, upstream });
-        // wasmtime-wasi numbers its directories from 3 on as well.
-        let directories = (3..).take(directories).map(Descriptor::File);
+        let directories = (0..).skip(STANDARD_STREAMS).take(directories).map(Descriptor::File);
         let listeners = listeners.iter().map(|listener| Descriptor::Socket(inherited(&listener.socket)));
         let slots: Vec<_> = standard.chain(directories).chain(listeners).map(Some).collect();
         Self { lowest: slots.len(), slots }

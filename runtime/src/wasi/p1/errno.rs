@@ -24,6 +24,7 @@ pub(super) enum Errno {
     Isconn = 30,
     Mfile = 33,
     Msgsize = 35,
+    Nametoolong = 37,
     Netunreach = 40,
     Nobufs = 42,
     Noprotoopt = 50,

@@ -1,6 +1,6 @@
 //! What core modules can import: preview 1 and WasmEdge's socket functions.
 
-use super::descriptors::{Descriptor, Standard};
+use super::descriptors::{Descriptor, STANDARD_STREAMS, Standard};
 use super::errno::{Errno, answer};
 use super::guest::Guest;
 use super::sockets::{Socket, SocketDescriptor};
@@ -109,7 +109,7 @@ macro_rules! delegate {
                         Err(errno) => return Ok(errno as i32),
                     };
                 )+
-                let (mut memory, host) = guest.upstream();
+                let (mut memory, host) = guest.upstream()?;
                 upstream::$name(host, &mut memory, $($arg),+)$(.$await)?
             })
         })?
@@ -131,14 +131,57 @@ fn add_file_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
     delegate!(linker, fd_filestat_set_size, [a], (a: i32, b: i64), otherwise Inval, await);
     delegate!(linker, fd_filestat_set_times, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Inval, await);
     delegate!(linker, fd_pread, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
-    delegate!(linker, fd_prestat_get, [a], (a: i32, b: i32), otherwise Badf);
-    delegate!(linker, fd_prestat_dir_name, [a], (a: i32, b: i32, c: i32), otherwise Badf);
     delegate!(linker, fd_pwrite, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
     delegate!(linker, fd_readdir, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Notdir, await);
     delegate!(linker, fd_seek, [a], (a: i32, b: i64, c: i32, d: i32), otherwise Spipe, await);
     delegate!(linker, fd_sync, [a], (a: i32), otherwise Inval, await);
     delegate!(linker, fd_tell, [a], (a: i32, b: i32), otherwise Spipe);
+    linker.func_wrap(MODULE, "fd_prestat_get", |mut caller: Caller<'_, T>, fd: i32, out: i32| {
+        Guest::new(&mut caller)?.fd_prestat_get(fd, out)
+    })?;
+    linker.func_wrap(MODULE, "fd_prestat_dir_name", |mut caller: Caller<'_, T>, fd: i32, path: i32, length: i32| {
+        Guest::new(&mut caller)?.fd_prestat_dir_name(fd, path, length)
+    })?;
     Ok(())
+}
+
+/// What programs ask about their directories when they start, answered without opening them.
+impl<T: HasWasi> Guest<'_, '_, T> {
+    fn fd_prestat_get(&mut self, fd: i32, out: i32) -> Result<i32> {
+        let fd = match self.upstream_fd(fd, Errno::Badf) {
+            Ok(fd) => fd,
+            Err(errno) => return Ok(errno as i32),
+        };
+        if let Some(path) = self.unopened(fd) {
+            let prestat = u32::try_from(path.len()).map_err(|_| Errno::Nametoolong);
+            // Two words: which kind (0 is a directory), and the length of the path.
+            let prestat = prestat.map(|length| [0, length].map(u32::to_le_bytes));
+            return Ok(answer(prestat.and_then(|prestat| self.memory().put(out.cast_unsigned(), prestat.as_flattened()))));
+        }
+        let (mut memory, host) = self.upstream()?;
+        upstream::fd_prestat_get(host, &mut memory, fd, out)
+    }
+
+    fn fd_prestat_dir_name(&mut self, fd: i32, path_out: i32, length: i32) -> Result<i32> {
+        let fd = match self.upstream_fd(fd, Errno::Badf) {
+            Ok(fd) => fd,
+            Err(errno) => return Ok(errno as i32),
+        };
+        if let Some(path) = self.unopened(fd) {
+            let fits = usize::try_from(length.cast_unsigned()).is_ok_and(|length| path.len() <= length);
+            let result = if fits { self.memory().put(path_out.cast_unsigned(), path.as_bytes()) } else { Err(Errno::Nametoolong) };
+            return Ok(answer(result));
+        }
+        let (mut memory, host) = self.upstream()?;
+        upstream::fd_prestat_dir_name(host, &mut memory, fd, path_out, length)
+    }
+
+    /// Where the directory is that wasmtime-wasi will know as `fd`, as long as nothing is open.
+    fn unopened(&mut self, fd: i32) -> Option<String> {
+        let state = self.state();
+        let index = usize::try_from(fd).ok()?.checked_sub(STANDARD_STREAMS)?;
+        state.directories.guest_paths().get(index).filter(|_| !state.has_directories).cloned()
+    }
 }
 
 /// The functions on paths below a directory.
@@ -162,7 +205,7 @@ fn add_path_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
                     Ok(fd) => fd,
                     Err(errno) => return Ok(errno as i32),
                 };
-                let (mut memory, host) = guest.upstream();
+                let (mut memory, host) = guest.upstream()?;
                 match upstream::path_open(host, &mut memory, fd, a, b, c, d, e, f, g, fd_out).await? {
                     0 => Ok(answer(guest.number(fd_out.cast_unsigned()))),
                     errno => Ok(errno),
@@ -194,7 +237,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     async fn close(&mut self, descriptor: Descriptor) -> Result<i32> {
         match descriptor {
             Descriptor::File(fd) | Descriptor::Standard { upstream: fd, .. } => {
-                let (mut memory, host) = self.upstream();
+                let (mut memory, host) = self.upstream()?;
                 upstream::fd_close(host, &mut memory, fd.cast_signed()).await
             }
             Descriptor::Socket(_) => Ok(0),
@@ -221,7 +264,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     async fn fd_read(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
         let result = match self.kind(fd) {
             Ok(Kind::File(fd)) => {
-                let (mut memory, host) = self.upstream();
+                let (mut memory, host) = self.upstream()?;
                 let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
                 return upstream::fd_read(host, &mut memory, fd, buffers, count, out).await;
             }
@@ -239,7 +282,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     async fn fd_write(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
         let result = match self.kind(fd) {
             Ok(Kind::File(fd)) => {
-                let (mut memory, host) = self.upstream();
+                let (mut memory, host) = self.upstream()?;
                 let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
                 return upstream::fd_write(host, &mut memory, fd, buffers, count, out).await;
             }
@@ -258,20 +301,26 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     /// `fd_fdstat_get`: of a socket all is ours, of a standard stream the flags.
     async fn fd_fdstat_get(&mut self, fd: u32, out: u32) -> Result<i32> {
         let kind = self.kind(fd);
-        let upstream_fd = match &kind {
-            Err(errno) => return Ok(*errno as i32),
+        let fd = match kind {
+            Err(errno) => return Ok(errno as i32),
             Ok(Kind::Socket) => return Ok(answer(self.socket_fdstat(fd, out))),
-            Ok(Kind::File(fd)) => *fd,
-            Ok(Kind::Standard(..)) => self.upstream_fd(fd.cast_signed(), Errno::Badf).unwrap_or_default(),
+            Ok(Kind::Standard(stream, nonblocking)) => return Ok(answer(self.standard_fdstat(stream, nonblocking, out))),
+            Ok(Kind::File(fd)) => fd,
         };
-        let (mut memory, host) = self.upstream();
-        let result = upstream::fd_fdstat_get(host, &mut memory, upstream_fd, out.cast_signed()).await?;
-        match kind {
-            Ok(Kind::Standard(_, true)) if result == 0 => {
-                Ok(answer(out.checked_add(2).ok_or(Errno::Fault).and_then(|at| self.memory().put_u16(at, FDFLAG_NONBLOCK))))
-            }
-            _ => Ok(result),
-        }
+        let (mut memory, host) = self.upstream()?;
+        upstream::fd_fdstat_get(host, &mut memory, fd, out.cast_signed()).await
+    }
+
+    /// As wasmtime-wasi has it of streams that are no terminals; ours never are.
+    fn standard_fdstat(&mut self, stream: Standard, nonblocking: bool, out: u32) -> Result<(), Errno> {
+        const FD_READ: u64 = 1 << 1;
+        const FD_WRITE: u64 = 1 << 6;
+        // `filetype.unknown`.
+        const FILE_TYPE: u64 = 0;
+        let flags = if nonblocking { FDFLAG_NONBLOCK } else { 0 };
+        let rights = if stream == Standard::Input { FD_READ } else { FD_WRITE };
+        let words = [FILE_TYPE | u64::from(flags) << 16, rights, rights];
+        self.memory().put(out, words.map(u64::to_le_bytes).as_flattened())
     }
 
     fn socket_fdstat(&mut self, fd: u32, out: u32) -> Result<(), Errno> {
@@ -290,7 +339,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
             Err(errno) => return Ok(errno as i32),
             Ok(Descriptor::File(fd)) => {
                 let fd = fd.cast_signed();
-                let (mut memory, host) = self.upstream();
+                let (mut memory, host) = self.upstream()?;
                 return upstream::fd_fdstat_set_flags(host, &mut memory, fd, flags.cast_signed());
             }
             Ok(Descriptor::Standard { nonblocking, .. }) => nonblocking,
@@ -310,7 +359,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
             Ok(Kind::File(fd)) => fd,
             Ok(Kind::Standard(..)) => self.upstream_fd(fd.cast_signed(), Errno::Badf).unwrap_or_default(),
         };
-        let (mut memory, host) = self.upstream();
+        let (mut memory, host) = self.upstream()?;
         upstream::fd_filestat_get(host, &mut memory, fd, out.cast_signed()).await
     }
 

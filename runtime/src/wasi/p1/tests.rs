@@ -5,7 +5,7 @@
 use crate::net::{AddressFamily, ContainerNet, NetError, PodNet, TcpSocket, TcpStream};
 use crate::pod::spec::{ContainerPort, Protocol};
 use crate::wasi::testing::{Ended, pod, run};
-use crate::wasi::{Preopen, Stdin, listeners};
+use crate::wasi::{Directories, Preopen, Stdin, listeners};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,7 +314,8 @@ async fn files_and_sockets_share_one_number_space() {
          (call $must (call $fd_close (i32.const 4)))
          (call $must {open}) (call $proc_exit (i32.load (i32.const 16)))"
     );
-    let ended = run(pod().container("guest"), &module(&body), |config| config.preopens.push(preopen)).await;
+    let ended =
+        run(pod().container("guest"), &module(&body), |config| config.directories = Directories::given(vec![preopen])).await;
     assert_eq!(ended.status, Ok(4));
     assert_eq!(std::fs::read_to_string(host.path().join("hello")).unwrap(), "hello\n");
 }
@@ -323,7 +324,8 @@ async fn files_and_sockets_share_one_number_space() {
 async fn nothing_is_made_in_a_read_only_directory() {
     let (host, preopen) = directory(true);
     let body = format!("(call $proc_exit {})", OPEN.replace("$out", "16"));
-    let ended = run(pod().container("guest"), &module(&body), |config| config.preopens.push(preopen)).await;
+    let ended =
+        run(pod().container("guest"), &module(&body), |config| config.directories = Directories::given(vec![preopen])).await;
     // EPERM, as wasmtime-wasi says it.
     assert_eq!(ended.status, Ok(63));
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0);
@@ -335,7 +337,8 @@ async fn a_file_that_the_guest_cannot_be_told_about_is_not_opened() {
     for (out, errno) in [("65534", 28), ("65536", 21), ("17", 28)] {
         let body = format!("(call $proc_exit {})", OPEN.replace("$out", out));
         let preopen = preopen.clone();
-        let ended = run(pod().container("guest"), &module(&body), |config| config.preopens.push(preopen)).await;
+        let ended =
+            run(pod().container("guest"), &module(&body), |config| config.directories = Directories::given(vec![preopen])).await;
         assert_eq!(ended.status, Ok(errno), "{out}");
     }
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0);
