@@ -93,8 +93,8 @@ pub const GUEST_STACK_BYTES: usize = 2 << 20;
 pub const ENGINE_SLOTS_SHIM: u32 = 64;
 /// Pool slots of `wasmpod run`.
 pub const ENGINE_SLOTS_RUN: u32 = 512;
-/// Pool slots of a node; with 5 kernel mappings each they stay below the default `vm.max_map_count` of 65,530.
-pub const ENGINE_SLOTS_NODE: u32 = 8192;
+/// Pool slots of a node: 10,000 pods. With 5 kernel mappings each they stay below the default `vm.max_map_count` of 65,530.
+pub const ENGINE_SLOTS_NODE: u32 = 10_240;
 /// Pools smaller than this are not worth having; instances are allocated on demand instead.
 pub const ENGINE_SLOTS_MIN: u32 = 16;
 /// Tables in the pool for each slot: a component has some small ones beside that of its program.
@@ -126,6 +126,8 @@ pub const MAPPINGS_PER_MEMORY: u64 = 3;
 pub const MAPPINGS_PER_TABLE: u64 = 1;
 /// Kernel mappings of one stack outside the pool: the stack and its guard page.
 pub const MAPPINGS_PER_STACK: u64 = 2;
+/// Kernel mappings that instances take before anybody counts what else the process has mapped: few beside any `vm.max_map_count`.
+pub const MAPPINGS_UNCOUNTED_MAX: u64 = 1024;
 /// One part in so many of `vm.max_map_count` is left to threads, artifacts and the allocator.
 pub const MAPPING_RESERVE_DIVISOR: u64 = 8;
 
@@ -518,8 +520,11 @@ pub const HTTP_CONNECT_SECONDS_DEFAULT: u64 = 30;
 
 /// The biggest artifact in bytes; code is some 2 to 5 times as big as the WebAssembly.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
-/// Artifacts up to this size are hashed at every load, in under a millisecond; bigger ones when their identity has changed.
-pub const CACHE_HASH_ALWAYS_BYTES_MAX: u64 = 1 << 20;
+/// Artifacts up to this size are hashed at every load, as quickly as anything else could be asked; bigger ones when their identity has
+/// changed.
+pub const CACHE_HASH_ALWAYS_BYTES_MAX: u64 = 32 << 10;
+/// Programs and artifacts up to this size are read on the thread that asks for them: in less than a millisecond.
+pub const LOAD_AT_ONCE_BYTES_MAX: u64 = 512 << 10;
 /// How much of an artifact is read at once to hash it.
 pub const CACHE_READ_CHUNK_BYTES: usize = 128 << 10;
 /// How long an artifact must have been left alone before its identity says that it is unchanged: coarser than any file system's clock.

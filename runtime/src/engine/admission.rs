@@ -6,16 +6,16 @@
 //! instantiated, and the container too many gets an [`Error`] that says which limit it was.
 //!
 //! ```text
-//!   max_map_count ┬ what the process has mapped when the first guest is admitted (the pool's stacks among it)
+//!   max_map_count ┬ what the process has mapped besides its guests (the pool's stacks among it), counted when there are some guests
 //!                 ├ MAPPING_RESERVE_DIVISOR'th part: threads, artifacts, allocator
 //!                 ├ warm slots: kept mapped for the next instance of their module
 //!                 └ the rest: the budget of live instances
 //! ```
 
 use super::config::Pool;
-use crate::limits::{MAPPING_RESERVE_DIVISOR, MAPPINGS_PER_MEMORY, MAPPINGS_PER_STACK, MAPPINGS_PER_TABLE};
+use crate::limits::{MAPPING_RESERVE_DIVISOR, MAPPINGS_PER_MEMORY, MAPPINGS_PER_STACK, MAPPINGS_PER_TABLE, MAPPINGS_UNCOUNTED_MAX};
 use crate::{Error, Result};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What one instance takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub(super) struct Ledger(Arc<Book>);
 
 #[derive(Debug)]
 struct Book {
-    pool: Pool,
-    /// Mappings that live instances may take; worked out when the first one asks.
-    mappings_max: OnceLock<u64>,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
+    pool: Pool,
+    /// Mappings that live instances may take; worked out when they have some, as counting those of the process takes its time.
+    mappings_max: Option<u64>,
     instances: u64,
     stacks: u64,
     memories: u64,
@@ -64,33 +64,39 @@ struct Taken {
 }
 
 impl Ledger {
-    /// A ledger for an engine with this pool.
-    pub(super) fn new(pool: Pool) -> Self {
-        Self(Arc::new(Book { pool, mappings_max: OnceLock::new(), taken: Mutex::default() }))
+    /// A ledger for an engine without a pool.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Book { taken: Mutex::default() }))
     }
 
-    /// As [`new`](Self::new), with a budget of mappings that does not depend on the machine.
+    /// The engine has a pool from now on.
+    pub(super) fn set_pool(&self, pool: Pool) {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = Taken { pool, mappings_max: None, ..std::mem::take(&mut *taken) };
+    }
+
+    /// With a pool and a budget of mappings that does not depend on the machine.
     #[cfg(test)]
     fn with_budget(pool: Pool, mappings_max: u64) -> Self {
-        Self(Arc::new(Book { pool, mappings_max: OnceLock::from(mappings_max), taken: Mutex::default() }))
+        let taken = Taken { pool, mappings_max: Some(mappings_max), ..Taken::default() };
+        Self(Arc::new(Book { taken: Mutex::new(taken) }))
     }
 
     /// Takes `cost`, or says what there is not enough of.
     pub(super) fn admit(&self, cost: Cost) -> Result<Admission> {
-        let mappings_max = *self.0.mappings_max.get_or_init(|| mappings_budget(self.0.pool));
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if cost.pooled {
             let slots = [
-                ("instances", taken.stacks + 1, self.0.pool.stacks),
-                ("memories", taken.memories + u64::from(cost.memories), self.0.pool.memories),
-                ("tables", taken.tables + u64::from(cost.tables), self.0.pool.tables),
+                ("instances", taken.stacks + 1, taken.pool.stacks),
+                ("memories", taken.memories + u64::from(cost.memories), taken.pool.memories),
+                ("tables", taken.tables + u64::from(cost.tables), taken.pool.tables),
             ];
             if let Some((what, _, max)) = slots.into_iter().find(|(_, wanted, max)| *wanted > u64::from(*max)) {
                 return Err(refused(format!("all {max} {what} of the pool are in use"))
                     .hint("stop containers, or run them in another process"));
             }
         }
-        if taken.mappings + cost.mappings() > mappings_max {
+        if let Some(mappings_max) = taken.mappings_max_beyond(cost) {
             return Err(refused(format!(
                 "the process may map no more memory: its instances use {} kernel mappings of {mappings_max}",
                 taken.mappings
@@ -109,6 +115,17 @@ impl Ledger {
 }
 
 impl Taken {
+    /// How many mappings instances may take, if `cost` would be more than that.
+    fn mappings_max_beyond(&mut self, cost: Cost) -> Option<u64> {
+        let wanted = self.mappings + cost.mappings();
+        if wanted <= MAPPINGS_UNCOUNTED_MAX && self.mappings_max.is_none() {
+            return None;
+        }
+        let (pool, taken) = (self.pool, self.mappings);
+        let max = *self.mappings_max.get_or_insert_with(|| mappings_budget(pool, taken));
+        (wanted > max).then_some(max)
+    }
+
     fn add(&mut self, cost: Cost) {
         self.instances += 1;
         self.mappings += cost.mappings();
@@ -140,14 +157,14 @@ fn refused(message: String) -> Error {
     Error::limit(message).with_reason("CreateContainerError")
 }
 
-/// What is left of `vm.max_map_count` for live instances.
-fn mappings_budget(pool: Pool) -> u64 {
+/// What is left of `vm.max_map_count` for live instances, which have `taken` of them now.
+fn mappings_budget(pool: Pool, taken: u64) -> u64 {
     /// The kernel's default, for machines that do not show theirs.
     const MAX_MAP_COUNT: u64 = 65_530;
     let max = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
     let max: u64 = max.unwrap_or(MAX_MAP_COUNT);
     let mapped = std::fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|byte| **byte == b'\n').count());
-    let mapped = u64::try_from(mapped).unwrap_or(u64::MAX);
+    let mapped = u64::try_from(mapped).unwrap_or(u64::MAX).saturating_sub(taken);
     let warm = u64::from(pool.warm) * MAPPINGS_PER_MEMORY;
     max.saturating_sub(max / MAPPING_RESERVE_DIVISOR).saturating_sub(mapped).saturating_sub(warm)
 }
@@ -204,6 +221,22 @@ mod tests {
     #[test]
     fn this_machine_has_room_for_a_node() {
         let pool = Pool { stacks: 64, memories: 64, tables: 64, warm: 64 };
-        assert!(mappings_budget(pool) > 1000);
+        assert!(mappings_budget(pool, 0) > MAPPINGS_UNCOUNTED_MAX);
+    }
+
+    #[test]
+    fn the_first_instances_are_admitted_without_counting_and_a_pool_is_counted_anew() {
+        let ledger = Ledger::new();
+        let outside = Cost { pooled: false, ..SMALL };
+        let budget = || ledger.0.taken.lock().unwrap().mappings_max;
+        let few = MAPPINGS_UNCOUNTED_MAX / outside.mappings();
+        let mut held: Vec<_> = (0..few).map(|_| ledger.admit(outside).unwrap()).collect();
+        assert_eq!(budget(), None);
+        held.push(ledger.admit(outside).unwrap());
+        assert!(budget().is_some_and(|budget| budget > MAPPINGS_UNCOUNTED_MAX));
+        assert!(ledger.admit(SMALL).unwrap_err().to_string().contains("all 0 instances of the pool"));
+        ledger.set_pool(POOL);
+        assert_eq!((budget(), ledger.instances()), (None, few + 1));
+        held.push(ledger.admit(SMALL).unwrap());
     }
 }

@@ -9,6 +9,7 @@
 //!                     └─▶ on_demand()  compiler off, no pool      what fits no slot of the pool
 //! ```
 
+use super::kind::Kind;
 use crate::limits::{
     COMPONENT_METADATA_BYTES_MAX, ENGINE_SLOTS_MIN, ENGINE_SLOTS_NODE, ENGINE_SLOTS_RUN, ENGINE_SLOTS_SHIM, GUEST_STACK_BYTES,
     GUEST_WASM_STACK_BYTES, MEMORIES_PER_MODULE_MAX, MEMORY_KEEP_RESIDENT_BYTES, MODULE_METADATA_BYTES_MAX, POOL_DECOMMIT_BATCH,
@@ -23,7 +24,10 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrateg
 pub enum EngineMode {
     /// One pod of a containerd shim: dozens.
     Shim,
-    /// A pod in the foreground: hundreds.
+    /// A program or two in the foreground, started once: they get memory of their own, as that is quicker than to lay out a pool. What
+    /// answers requests, an instance for each, gets the pool of [`Run`](Self::Run).
+    Once,
+    /// Pods in the foreground: hundreds.
     Run,
     /// A node: thousands.
     Node,
@@ -39,6 +43,17 @@ pub(super) struct Pool {
     pub(super) tables: u32,
     /// Slots that stay mapped for the next instance of their module.
     pub(super) warm: u32,
+}
+
+impl EngineMode {
+    /// Whether programs of this kind are worth a pool.
+    pub(super) fn pools(self, kind: Kind) -> bool {
+        match self {
+            Self::Shim | Self::Run | Self::Node => true,
+            Self::Once => kind == Kind::Proxy,
+            Self::OnDemand => false,
+        }
+    }
 }
 
 impl Pool {
@@ -142,7 +157,7 @@ pub(super) fn on_demand() -> Result<wasmtime::Engine> {
 pub(super) fn pooled(mode: EngineMode) -> Result<(wasmtime::Engine, Pool)> {
     let wanted = match mode {
         EngineMode::Shim => ENGINE_SLOTS_SHIM,
-        EngineMode::Run => ENGINE_SLOTS_RUN,
+        EngineMode::Once | EngineMode::Run => ENGINE_SLOTS_RUN,
         EngineMode::Node => ENGINE_SLOTS_NODE,
         EngineMode::OnDemand => 0,
     };

@@ -14,7 +14,7 @@ use super::artifact::{self, Artifact, ArtifactKind, Digest};
 use super::cache::{Cache, CacheEntry, EntryLock};
 use super::kind::{self, Detected};
 use super::{Engine, Inner};
-use crate::limits::CACHE_LOCK_POLL;
+use crate::limits::{CACHE_LOCK_POLL, LOAD_AT_ONCE_BYTES_MAX};
 use crate::observe::{self, Phase};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -43,7 +43,9 @@ impl Engine {
     /// See [`Engine::load`].
     pub(super) async fn load_bytes(&self, name: &str, bytes: Bytes) -> Result<Artifact> {
         let _phase = observe::span(Phase::Load);
-        let (digest, program) = blocking(move || {
+        // Text takes longer to read than its binary form does.
+        let little = is_little(bytes.len() as u64) && bytes.starts_with(b"\0asm");
+        let (digest, program) = blocking(little, move || {
             let program = kind::detect(bytes)?;
             Ok((Digest::of(&program.wasm), program))
         })
@@ -79,7 +81,7 @@ impl Engine {
     /// Finds an artifact in the cache and maps it. One that this engine cannot load is stale, and counts as none.
     async fn find(&self, digest: Digest) -> Result<Option<Artifact>> {
         let engine = self.0.clone();
-        blocking(move || {
+        blocking(is_little(engine.cache.artifact_bytes(&digest)), move || {
             let Some(entry) = engine.cache.find(&digest) else { return Ok(None) };
             match engine.map(digest, &entry) {
                 Ok(artifact) => Ok(Some(artifact)),
@@ -102,7 +104,7 @@ impl Engine {
         let wasm_bytes = program.wasm.len() as u64;
         self.0.compilation.compile(name, program.wasm, &output).await?;
         let engine = self.0.clone();
-        blocking(move || {
+        blocking(false, move || {
             lock.commit(output, program.kind, wasm_bytes)?;
             let entry = engine
                 .cache
@@ -115,16 +117,21 @@ impl Engine {
 }
 
 impl Inner {
-    /// Maps an artifact into the engine with the pool, or, when it does not fit, into the one without.
+    /// Maps an artifact into the engine with the pool, or, when it is not worth one or does not fit, into the one without.
     #[tracing::instrument(target = "wasmpod::engine", level = "debug", name = "map", skip_all, fields(%digest))]
     fn map(&self, digest: Digest, entry: &CacheEntry) -> Result<Artifact> {
-        let refused = match entry.load(&self.pooled) {
-            Ok(kind) => return Ok(Artifact::new(digest, kind, entry, self.has_pool)),
+        if !self.mode.pools(entry.kind()) {
+            let kind = entry.load(self.on_demand()?).map_err(stale)?;
+            return Ok(Artifact::new(digest, kind, entry, false));
+        }
+        let pooled = self.pooled()?;
+        let refused = match entry.load(&pooled.engine) {
+            Ok(kind) => return Ok(Artifact::new(digest, kind, entry, pooled.has_pool)),
             Err(refused) => refused,
         };
         // Only modules too big for a slot load here; stale ones fail again.
         let kind: ArtifactKind = match self.on_demand() {
-            Ok(engine) => entry.load(&engine).map_err(|_| stale(refused))?,
+            Ok(engine) => entry.load(engine).map_err(|_| stale(refused))?,
             Err(_) => return Err(stale(refused)),
         };
         tracing::info!(target: "wasmpod::engine", %digest, "the program is too big for a slot of the pool; its memory is mapped on demand");
@@ -147,8 +154,16 @@ async fn wait_for_lock(cache: &Cache, digest: &Digest) -> Result<EntryLock> {
     }
 }
 
-/// Runs what reads, hashes and maps where it holds nobody up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Whether so much is read and hashed sooner than another thread is woken for it.
+fn is_little(bytes: u64) -> bool {
+    bytes <= LOAD_AT_ONCE_BYTES_MAX
+}
+
+/// Runs what reads, hashes and maps where it holds nobody up: elsewhere, unless it is little.
+async fn blocking<T: Send + 'static>(little: bool, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    if little {
+        return work();
+    }
     let span = tracing::Span::current();
     let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     done.map_err(|error| Error::internal("loading an artifact ended in a panic").because(error))?

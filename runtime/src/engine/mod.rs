@@ -39,10 +39,11 @@ pub use ticker::Running;
 use crate::Result;
 use crate::observe::{Phase, span};
 use bytes::Bytes;
+use once_cell::sync::OnceCell;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// Everything that an [`Engine`] is made from.
@@ -73,11 +74,11 @@ impl fmt::Debug for EngineConfig {
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    pooled: wasmtime::Engine,
-    /// Whether `pooled` has a pool: not every machine has the address space.
-    has_pool: bool,
-    /// For modules that fit no slot: made when the first of them is loaded.
-    on_demand: Mutex<Option<wasmtime::Engine>>,
+    mode: EngineMode,
+    /// Made when the first program is loaded that is worth a pool.
+    pooled: OnceCell<Pooled>,
+    /// For the others, and for modules that fit no slot: made when the first of them is loaded.
+    on_demand: OnceCell<wasmtime::Engine>,
     cache: cache::Cache,
     compilation: compile::Compilation,
     loaded: load::Loaded,
@@ -86,8 +87,14 @@ struct Inner {
     threads: threads::GuestThreads,
 }
 
+/// An engine with a pool, unless the machine has no address space for one.
+struct Pooled {
+    engine: wasmtime::Engine,
+    has_pool: bool,
+}
+
 impl Engine {
-    /// Makes an engine: reserves the pool, opens the cache. Starts neither threads nor processes.
+    /// Makes an engine: opens the cache. Starts neither threads nor processes.
     ///
     /// # Errors
     /// [`Denied`](crate::ErrorKind::Denied) when the cache directory is not ours alone,
@@ -95,17 +102,16 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self> {
         let _phase = span(Phase::Engine);
         let cache = cache::Cache::open(&config.cache_dir)?;
-        let (pooled, pool) = config::pooled(config.mode)?;
         let inner = Inner {
-            has_pool: pool.stacks > 0,
-            on_demand: Mutex::new(None),
+            mode: config.mode,
+            pooled: OnceCell::new(),
+            on_demand: OnceCell::new(),
             cache,
             compilation: compile::Compilation::new(config.compiler, config.compile_limits, config.on_compile),
             loaded: load::Loaded::default(),
-            admission: admission::Ledger::new(pool),
-            ticker: ticker::Ticker::new(pooled.clone()),
+            admission: admission::Ledger::new(),
+            ticker: ticker::Ticker::new(),
             threads: threads::GuestThreads::new(config.guest_threads),
-            pooled,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -173,21 +179,29 @@ impl Engine {
 }
 
 impl Inner {
+    /// The engine with the pool.
+    fn pooled(&self) -> Result<&Pooled> {
+        self.pooled.get_or_try_init(|| {
+            let (engine, pool) = config::pooled(self.mode)?;
+            self.admission.set_pool(pool);
+            self.ticker.add(engine.clone());
+            Ok(Pooled { engine, has_pool: pool.stacks > 0 })
+        })
+    }
+
     /// The engine without a pool.
-    fn on_demand(&self) -> Result<wasmtime::Engine> {
-        let mut engine = self.on_demand.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = &*engine {
-            return Ok(engine.clone());
-        }
-        let made = config::on_demand()?;
-        self.ticker.add(made.clone());
-        Ok(engine.insert(made).clone())
+    fn on_demand(&self) -> Result<&wasmtime::Engine> {
+        self.on_demand.get_or_try_init(|| {
+            let engine = config::on_demand()?;
+            self.ticker.add(engine.clone());
+            Ok(engine)
+        })
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("has_pool", &self.0.has_pool).finish_non_exhaustive()
+        f.debug_struct("Engine").field("mode", &self.0.mode).finish_non_exhaustive()
     }
 }
 

@@ -78,11 +78,12 @@ fn bytes(text: &str) -> Bytes {
 #[tokio::test]
 async fn a_program_is_compiled_once_and_runs_with_and_without_a_pool() {
     let fixture = Fixture::new();
-    for mode in [EngineMode::Shim, EngineMode::OnDemand, EngineMode::Run] {
+    for mode in [EngineMode::Shim, EngineMode::OnDemand, EngineMode::Once, EngineMode::Run] {
         let engine = fixture.engine(mode, compiler());
         let artifact = engine.load("x.wat", bytes(MODULE)).await.unwrap();
         let _admission = engine.admit(&artifact).unwrap();
         assert_eq!(answer(&artifact).await, 42);
+        assert_eq!(artifact.cost().pooled, matches!(mode, EngineMode::Shim | EngineMode::Run));
     }
     assert_eq!(fixture.times_compiled(), 1);
     assert!(

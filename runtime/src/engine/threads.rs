@@ -12,15 +12,14 @@ use crate::limits::{GUEST_BLOCKING_THREADS_MAX, GUEST_THREADS_MIN, GUEST_TURNS_P
 
 /// The lazily made runtime.
 pub(super) struct GuestThreads {
-    workers: usize,
+    workers: Option<NonZeroUsize>,
     runtime: OnceLock<Option<Runtime>>,
 }
 
 impl GuestThreads {
     /// Threads for guests: `workers` of them, or as many as the machine runs in parallel.
     pub(super) fn new(workers: Option<NonZeroUsize>) -> Self {
-        let machine = || std::thread::available_parallelism().map_or(GUEST_THREADS_MIN, NonZeroUsize::get).max(GUEST_THREADS_MIN);
-        Self { workers: workers.map_or_else(machine, NonZeroUsize::get), runtime: OnceLock::new() }
+        Self { workers, runtime: OnceLock::new() }
     }
 
     /// The runtime, made at the first call.
@@ -28,8 +27,10 @@ impl GuestThreads {
     /// Where the machine cannot give it threads, guests run on the caller's runtime: better together than not at all.
     pub(super) fn handle(&self) -> Handle {
         let runtime = self.runtime.get_or_init(|| {
+            let machine =
+                || std::thread::available_parallelism().map_or(GUEST_THREADS_MIN, NonZeroUsize::get).max(GUEST_THREADS_MIN);
             let built = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(self.workers)
+                .worker_threads(self.workers.map_or_else(machine, NonZeroUsize::get))
                 .max_blocking_threads(GUEST_BLOCKING_THREADS_MAX)
                 .event_interval(GUEST_TURNS_PER_EVENT_LOOK)
                 .thread_name("wasmpod-guest")

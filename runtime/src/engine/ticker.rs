@@ -45,19 +45,19 @@ impl std::fmt::Debug for EpochSource {
 }
 
 impl Ticker {
-    /// A clock for the epochs of `engine`.
-    pub(super) fn new(engine: wasmtime::Engine) -> Self {
+    /// A clock for the epochs of engines that are [added](Self::add).
+    pub(super) fn new() -> Self {
         Self(Arc::new(Shared {
             guards: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
-            engines: Mutex::new(vec![EpochSource(engine)]),
+            engines: Mutex::default(),
             thread: OnceLock::new(),
         }))
     }
 
-    /// Lets the clock drive the epochs of one more engine.
+    /// Lets the clock drive the epochs of an engine.
     pub(super) fn add(&self, engine: wasmtime::Engine) {
         self.0.engines.lock().unwrap_or_else(PoisonError::into_inner).push(EpochSource(engine));
     }
@@ -150,7 +150,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn ticker() -> Ticker {
-        Ticker::new(super::super::config::on_demand().unwrap())
+        let ticker = Ticker::new();
+        ticker.add(super::super::config::on_demand().unwrap());
+        ticker
     }
 
     /// Waits for what another thread does within milliseconds.

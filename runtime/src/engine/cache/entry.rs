@@ -20,6 +20,11 @@ impl CacheEntry {
         Self { file, trailer }
     }
 
+    /// What sort of program it is.
+    pub(in crate::engine) fn kind(&self) -> Kind {
+        self.trailer.kind
+    }
+
     /// The size of the WebAssembly in bytes.
     pub(in crate::engine) fn wasm_bytes(&self) -> u64 {
         self.trailer.wasm_bytes

@@ -85,6 +85,12 @@ impl Cache {
         Ok(Self(Arc::new(Directory { fd, path, key, swept: AtomicBool::new(false) })))
     }
 
+    /// The size of an artifact's file; 0 when there is none.
+    pub(super) fn artifact_bytes(&self, digest: &Digest) -> u64 {
+        let stat = rustix::fs::statat(&self.0.fd, format!("{digest}.cwasm"), AtFlags::SYMLINK_NOFOLLOW);
+        stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(u64::MAX))
+    }
+
     /// The artifact of the WebAssembly with this digest, if there is one and it is whole.
     pub(super) fn find(&self, digest: &Digest) -> Option<CacheEntry> {
         match self.examine(digest) {
