@@ -178,6 +178,10 @@ impl Manifest {
     /// As [`parse`](Self::parse).
     pub fn from_pod(pod: &Pod, source: &str) -> Result<Self> {
         let _phase = span(Phase::Parse);
+        // All that can nest in a Pod without end is in there.
+        if pod.metadata.managed_fields.is_none() {
+            return parse::single_pod(pod, source);
+        }
         stack::with_room(|| parse::single_pod(pod, source))
     }
 

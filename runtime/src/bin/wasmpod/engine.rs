@@ -2,12 +2,19 @@
 
 use super::environment;
 use super::progress::Progress;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
 use wasmpod::{Error, Result};
 
-/// Makes the engine, with artifacts in `cache_dir` or in the user's cache directory.
-pub(crate) fn engine(cache_dir: Option<PathBuf>, mode: EngineMode, progress: &Progress) -> Result<Engine> {
+/// Makes the engine, with artifacts in `cache_dir` or in the user's cache directory, for `guests` that are busy at a time, where that is
+/// known.
+pub(crate) fn engine(
+    cache_dir: Option<PathBuf>,
+    mode: EngineMode,
+    guests: Option<NonZeroUsize>,
+    progress: &Progress,
+) -> Result<Engine> {
     let cache_dir = cache_dir.or_else(|| Some(environment::cache_dir()?.join("wasmpod")));
     let cache_dir = cache_dir.ok_or_else(|| {
         Error::invalid("there is no directory for compiled artifacts: neither HOME nor XDG_CACHE_HOME is set")
@@ -19,7 +26,7 @@ pub(crate) fn engine(cache_dir: Option<PathBuf>, mode: EngineMode, progress: &Pr
         compiler: compiler()?,
         compile_limits: CompileLimits::STANDARD,
         on_compile: Some(progress.compile_observer()),
-        guest_threads: None,
+        guest_threads: guests,
     })
 }
 

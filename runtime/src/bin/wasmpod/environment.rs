@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use wasmpod::image::registry::ProxyConfig;
 
 /// The value of an environment variable, for `--env NAME`.
@@ -65,9 +66,11 @@ pub(crate) fn temporary_dir() -> PathBuf {
     std::env::temp_dir()
 }
 
-/// How many processors this process may use.
+/// How many processors this process may use. Asked once: the answer is in the files of its control group.
 pub(crate) fn processors() -> u64 {
-    std::thread::available_parallelism().ok().and_then(|count| u64::try_from(count.get()).ok()).unwrap_or(1)
+    static PROCESSORS: OnceLock<u64> = OnceLock::new();
+    let count = || std::thread::available_parallelism().ok().and_then(|count| u64::try_from(count.get()).ok()).unwrap_or(1);
+    *PROCESSORS.get_or_init(count)
 }
 
 /// The path of this very program, to find `wasmpod-compile` beside it.

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &PullArgs, root: Option<&Path>) -> Result<ExitCode> {
     let references = references.collect::<Result<Vec<_>>>()?;
     let images = Images::new(image_store::open(root)?, registries::config(&args.registry)?);
     let progress = Progress::new();
-    let engine = engine(args.cache_dir.clone(), EngineMode::Run, &progress)?;
+    let engine = engine(args.cache_dir.clone(), EngineMode::Run, None, &progress)?;
     image_store::block_on(async {
         let pulls = references.iter().map(|reference| pull(&images, &engine, reference, &progress, args.output));
         let outcomes = join_all(pulls).await;

@@ -28,7 +28,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use wasmpod::engine::EngineMode;
 use wasmpod::net::publish::Published;
 use wasmpod::pod::backoff::BackoffPolicy;
 use wasmpod::workload::controller::ReplacePolicy;
@@ -70,7 +69,8 @@ async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
     }
     let mut signals = Signals::listen()?;
     let assemble = async {
-        let kit = Kit::assemble(args, target, root, EngineMode::Run, report::warn).await?;
+        let mode = prepare::mode(&target.manifest);
+        let kit = Kit::assemble(args, target, root, mode, report::warn).await?;
         let published = make::services(&kit).await?;
         Ok::<_, Error>((kit, published))
     };
@@ -128,9 +128,7 @@ async fn finish(
     stopped_with: Option<u8>,
 ) -> Result<ExitCode> {
     events.all_shown().await;
-    // Not only when nobody else has a hold of it: a container's task on a guest thread may, after its pod's end is known. An error would
-    // mean that it panicked, which is said already.
-    drop(tokio::task::spawn_blocking(move || printer.finish()).await);
+    printer.finish().await;
     result::explain(&reports, stopped_with.is_some());
     let was_made = reports.iter().any(|workload| !workload.pods.is_empty());
     let is_read = match output.filter(|_| was_made) {

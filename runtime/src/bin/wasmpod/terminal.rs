@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use wasmpod::log::{LineSink, Lines, LogLine, LogReader, LogSink, Stream, deliver};
 
@@ -39,6 +39,8 @@ pub(crate) struct Printer {
     /// None once no more output is to come.
     readers: Mutex<Option<mpsc::UnboundedSender<Source>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Answers when the thread has shown everything and ends.
+    shown: Mutex<Option<oneshot::Receiver<()>>>,
     /// Told when nobody reads the output any more.
     closed: Arc<Notify>,
 }
@@ -123,8 +125,14 @@ impl Printer {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let closed = Arc::new(Notify::new());
         let print = print(inbox, destination, Arc::clone(&closed));
-        let thread = std::thread::Builder::new().name("wasmpod-output".to_owned()).spawn(move || runtime.block_on(print))?;
-        Ok(Self { readers: Mutex::new(Some(readers)), thread: Mutex::new(Some(thread)), closed })
+        let (ends, shown) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(print);
+            // An error means that nobody waits.
+            let _ = ends.send(());
+        };
+        let thread = std::thread::Builder::new().name("wasmpod-output".to_owned()).spawn(work)?;
+        Ok(Self { readers: Mutex::new(Some(readers)), thread: Mutex::new(Some(thread)), shown: Mutex::new(Some(shown)), closed })
     }
 
     /// Shows what comes out of `reader`, until the container closes it.
@@ -140,9 +148,14 @@ impl Printer {
         self.closed.notified().await;
     }
 
-    /// Waits until everything that was written is shown, whoever else still has a hold of this. Blocks.
-    pub(crate) fn finish(&self) {
+    /// Waits until everything that was written is shown, whoever else still has a hold of this.
+    pub(crate) async fn finish(&self) {
         drop(locked(&self.readers).take());
+        let shown = locked(&self.shown).take();
+        if let Some(shown) = shown {
+            // An error means that it panicked; the thread says so.
+            let _ = shown.await;
+        }
         let thread = locked(&self.thread).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             report::warn("the thread that prints the containers' output ended early; some of it may be missing");

@@ -73,7 +73,9 @@ impl Kit {
     ) -> Result<Self> {
         target.manifest.check_pod_security(args.pod_security)?;
         let progress = Progress::new();
-        let engine = engine(args.cache_dir.clone(), mode, &progress)?;
+        // Whoever wants a pool has many at a time.
+        let guests = target.guests.filter(|_| mode == EngineMode::Once);
+        let engine = engine(args.cache_dir.clone(), mode, guests, &progress)?;
         let programs = Arc::new(Programs::new(args, root, &engine, &target, &progress));
         let mut kit = Self {
             engine,
@@ -188,6 +190,26 @@ impl Kit {
         }
         Ok(())
     }
+}
+
+/// So many containers are started sooner without a pool than with one that must be laid out first.
+const CONTAINERS_WITHOUT_POOL_MAX: u64 = 16;
+
+/// The engine's mode for running `manifest` once.
+pub(super) fn mode(manifest: &Manifest) -> EngineMode {
+    if containers(manifest) <= CONTAINERS_WITHOUT_POOL_MAX { EngineMode::Once } else { EngineMode::Run }
+}
+
+/// How many containers there will be in all, those of later pods among them.
+fn containers(manifest: &Manifest) -> u64 {
+    let of_pod = |pod: &v1::Pod| {
+        let spec = pod.spec.as_ref();
+        spec.map_or(0, |spec| spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len))
+    };
+    let of_workload = |(workload, pod): (&WorkloadSpec, &v1::Pod)| {
+        u64::from(workload.pods_in_all()).saturating_mul(u64::try_from(of_pod(pod)).unwrap_or(u64::MAX))
+    };
+    manifest.workloads().zip(manifest.pods()).map(of_workload).fold(0, u64::saturating_add)
 }
 
 /// The pod as Services see it.

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::HashSet;
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use wasmpod::engine::looks_like_webassembly;
 use wasmpod::image::ImageReference;
@@ -13,6 +14,9 @@ use wasmpod::manifest::{Manifest, ParseOptions};
 use wasmpod::pod::spec::Protocol;
 use wasmpod::{Error, Result};
 
+/// Room for what is read at first; it grows for what is longer.
+const FIRST_READ_BYTES: usize = 128 << 10;
+
 /// What the command line names.
 pub(crate) struct Target {
     pub(crate) manifest: Manifest,
@@ -20,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) base: PathBuf,
     /// Whether it is a single file or image: its container reads this process's standard input.
     pub(crate) is_file: bool,
+    /// How many guests can be busy at a time, where that is known.
+    pub(crate) guests: Option<NonZeroUsize>,
 }
 
 /// Reads the target and tells by its bytes what it is.
@@ -29,12 +35,12 @@ pub(crate) fn read(args: &RunArgs) -> Result<Target> {
         let bytes = limited(std::io::stdin().lock(), "standard input")?;
         refuse_arguments(args)?;
         let manifest = Manifest::from_bytes_with(&bytes, "standard input", options(args))?;
-        return Ok(Target { manifest, base: PathBuf::new(), is_file: false });
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: false, guests: None });
     }
     let source = path.display().to_string();
     if let Some(image) = image(path) {
         let manifest = Manifest::from_pod(&pod_around(image, args), &source)?;
-        return Ok(Target { manifest, base: PathBuf::new(), is_file: true });
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: true, guests: None });
     }
     let file = std::fs::File::open(path).map_err(|error| cannot_read(error, &source))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -45,11 +51,13 @@ pub(crate) fn read(args: &RunArgs) -> Result<Target> {
     if looks_like_webassembly(&bytes) || bytes.contains(&0) || (bytes.is_empty() && is_called_webassembly(path)) {
         let image = path.to_str().ok_or_else(|| Error::invalid("the path is not UTF-8").at(&source))?;
         let manifest = Manifest::from_pod(&pod_around(&format!("file:{image}"), args), &source)?;
-        return Ok(Target { manifest, base: PathBuf::new(), is_file: true });
+        // A core module is one program; a component may be one that answers many requests at a time.
+        let guests = bytes.starts_with(b"\0asm\x01\0\0\0").then_some(NonZeroUsize::MIN);
+        return Ok(Target { manifest, base: PathBuf::new(), is_file: true, guests });
     }
     refuse_arguments(args)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Target { manifest: Manifest::from_bytes_with(&bytes, &source, options(args))?, base, is_file: false })
+    Ok(Target { manifest: Manifest::from_bytes_with(&bytes, &source, options(args))?, base, is_file: false, guests: None })
 }
 
 fn options(args: &RunArgs) -> ParseOptions {
@@ -58,7 +66,8 @@ fn options(args: &RunArgs) -> ParseOptions {
 
 /// Reads one byte more than a manifest may have: enough to tell what it is, and for the parser to say that it is too long.
 fn limited(reader: impl std::io::Read, source: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most manifests and many programs are read in one go.
+    let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
     let most = u64::try_from(MANIFEST_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(most).read_to_end(&mut bytes).map_err(|error| cannot_read(error, source))?;
     Ok(bytes)
