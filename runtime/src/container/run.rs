@@ -106,6 +106,9 @@ impl Run {
         let declared = self.config.ports.iter().find(|port| port.protocol == Protocol::Tcp);
         let port = declared.map_or(HTTP_PORT_DEFAULT, |port| port.container_port);
         let listener = wasi::listen_tcp(&self.config.wasi.net, port)?;
+        // The host reads the requests itself.
+        listener.ipv4.take_over();
+        listener.ipv6.take_over();
         report.started();
         let control = Arc::clone(&self.control);
         let server = HttpServer { listener, proxy, guests: Arc::new(Requests(self)) };

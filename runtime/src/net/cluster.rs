@@ -18,7 +18,7 @@ mod tests;
 pub(super) use names::Answer;
 
 use super::address::AddressPool;
-use super::{AddressFamily, NetError, PodAddresses, PodNet, Protocol, Reach, ServiceConfig, ServiceKind, TargetPort, TcpStream};
+use super::{AddressFamily, NetError, PodAddresses, PodNet, Protocol, ServiceConfig, ServiceKind, TargetPort};
 use crate::Result;
 use flows::Flows;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -109,16 +109,14 @@ impl Cluster {
         self.pool.lock().members.values().filter(|member| member.belongs_to(service)).count()
     }
 
-    /// Connects to a Service's address for a client outside.
+    /// The pod, and its port, that is next behind a Service's address for a client outside.
     ///
     /// # Errors
-    /// `ConnectionRefused` when no ready pod is behind it, or none listens.
-    pub(super) async fn dial(&self, service: SocketAddr, client: SocketAddr) -> Result<TcpStream, NetError> {
+    /// `ConnectionRefused` when no ready pod is behind it.
+    pub(super) fn choose(&self, service: SocketAddr, client: SocketAddr) -> Result<(PodNet, u16), NetError> {
         let target = self.pool.lock().target(Protocol::Tcp, client, service);
         match target {
-            Target::Pod { net, address, .. } => {
-                PodNet(net.upgrade().ok_or(NetError::ConnectionRefused)?).dial(address.port(), client, Reach::PodAddress).await
-            }
+            Target::Pod { net, address, .. } => Ok((PodNet(net.upgrade().ok_or(NetError::ConnectionRefused)?), address.port())),
             Target::Refused | Target::Nowhere => Err(NetError::ConnectionRefused),
         }
     }

@@ -5,6 +5,7 @@
 //!               established  under way     accept takes c0, and c3 becomes established
 //! ```
 
+use super::handover::Handover;
 use super::stream::{EndConfig, TcpStream};
 use super::waiters::Waiters;
 use super::{Exposure, NetError, TcpOptions};
@@ -80,6 +81,8 @@ impl Connect {
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) options: TcpOptions,
+    /// The connection itself, where the listener takes it over.
+    pub(super) handover: Option<Handover>,
 }
 
 #[derive(Debug)]
@@ -110,19 +113,46 @@ struct Backlog {
     limit: usize,
     /// For the sockets that will be accepted.
     options: TcpOptions,
+    /// Whether connections from outside come as they are.
+    takes_over: bool,
     closed: bool,
     waiters: Waiters,
 }
 
 impl Listener {
     pub(super) fn new(limit: usize, options: TcpOptions, exposure: Option<Exposure>) -> Arc<Self> {
-        let backlog = Backlog { waiting: VecDeque::new(), limit, options, closed: false, waiters: Waiters::default() };
+        let backlog =
+            Backlog { waiting: VecDeque::new(), limit, options, takes_over: false, closed: false, waiters: Waiters::default() };
         Arc::new(Self { state: Mutex::new(backlog), exposure: Mutex::new(exposure) })
     }
 
     /// Queues a connection from `opener` to the address `local` of this listener, which the opener knows as `shown`. It is established at once when the backlog has room,
     /// else once others have been accepted.
     pub(super) fn connect(&self, opener: EndConfig, local: SocketAddr, shown: SocketAddr) -> Result<Arc<Connect>, NetError> {
+        self.queue(opener, local, shown, None)
+    }
+
+    /// As [`connect`](Self::connect), for a connection from outside that is taken over as it is.
+    pub(super) fn hand_over(&self, opener: EndConfig, local: SocketAddr, connection: Handover) -> Result<(), NetError> {
+        self.queue(opener, local, local, Some(connection)).map(drop)
+    }
+
+    /// Lets connections from outside come as they are.
+    pub(super) fn take_over(&self) {
+        self.lock().takes_over = true;
+    }
+
+    pub(super) fn takes_over(&self) -> bool {
+        self.lock().takes_over
+    }
+
+    fn queue(
+        &self,
+        opener: EndConfig,
+        local: SocketAddr,
+        shown: SocketAddr,
+        handover: Option<Handover>,
+    ) -> Result<Arc<Connect>, NetError> {
         let mut backlog = self.lock();
         if backlog.closed {
             return Err(NetError::ConnectionRefused);
@@ -133,7 +163,7 @@ impl Listener {
         let (client, server) = TcpStream::pair(opener, acceptor, shown);
         let connect = Connect::new(client);
         let established = backlog.waiting.len() <= backlog.limit;
-        let accepted = Accepted { stream: server, options };
+        let accepted = Accepted { stream: server, options, handover };
         backlog.waiting.push_back(Incoming { accepted, connect: connect.clone(), established });
         if established {
             // Nobody knows of this connect yet, so nobody waits for it.

@@ -47,6 +47,7 @@ mod egress_list;
 mod error;
 mod flow;
 mod gateway;
+mod handover;
 mod listener;
 #[cfg(test)]
 mod model;

@@ -11,6 +11,7 @@
 use super::address::{Route, destination, validate};
 use super::container::{Close, Place};
 use super::gateway::Dial;
+use super::handover::Handover;
 use super::listener::{Connect, Listener};
 use super::ports::{Role, SocketId};
 use super::stream::EndConfig;
@@ -67,6 +68,8 @@ struct Inner {
     error: Option<NetError>,
     /// A connect has succeeded, and nobody has asked yet: `poll_ready` says so.
     succeeded: bool,
+    /// The connection from outside that was accepted as it is.
+    handover: Option<Handover>,
     /// Keeps the socket counted; given up when it is closed.
     place: Option<Place>,
 }
@@ -108,7 +111,16 @@ impl TcpSocket {
     ) -> Result<Self, NetError> {
         let id = net.next_socket_id();
         let backlog = limits::TCP_BACKLOG_DEFAULT_CONNECTIONS;
-        let inner = Mutex::new(Inner { phase, binding: None, options, backlog, error: None, succeeded: false, place: None });
+        let inner = Mutex::new(Inner {
+            phase,
+            binding: None,
+            options,
+            backlog,
+            error: None,
+            succeeded: false,
+            handover: None,
+            place: None,
+        });
         let core = Arc::new(Core { net, id, family, inner });
         let weak = Arc::downgrade(&core);
         let socket = Self(core);
@@ -195,7 +207,23 @@ impl TcpSocket {
         drop(inner);
         let place = owner.reserve()?;
         let accepted = listener.accept()?;
-        Self::with_phase(self.0.net.clone(), place, self.0.family, Phase::Connected(accepted.stream), accepted.options)
+        let socket =
+            Self::with_phase(self.0.net.clone(), place, self.0.family, Phase::Connected(accepted.stream), accepted.options)?;
+        socket.0.lock().handover = accepted.handover;
+        Ok(socket)
+    }
+
+    /// For a socket that listens and whose connections the host answers, by way of [`PodStream`](super::PodStream): those from outside
+    /// the pod come as they are, instead of being carried into the pod and out again. No effect on others.
+    pub fn take_over(&self) {
+        if let Phase::Listening(listener) = &self.0.lock().phase {
+            listener.take_over();
+        }
+    }
+
+    /// The connection from outside that this socket stands for, given once.
+    pub(super) fn handover(&self) -> Option<Handover> {
+        self.0.lock().handover.take()
     }
 
     /// Starts to connect. `Ok` means started, even when it is done by then, and also when it is refused: fetch the outcome with
@@ -521,10 +549,10 @@ impl Close for Core {
         if let Some(binding) = inner.binding.take() {
             self.net.ports().release(Protocol::Tcp, binding.address, self.id);
         }
-        let place = inner.place.take();
+        let (place, handover) = (inner.place.take(), inner.handover.take());
         drop(inner);
         phase.end();
-        drop(place);
+        drop((place, handover));
     }
 }
 

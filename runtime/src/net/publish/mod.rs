@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   host:8080 ── publish_tcp ──▶ PodNet::dial ──▶ a listener on 0.0.0.0, :: or the pod's address
+//!                    └────────▶ whoever takes connections over: the HTTP server of a container
 //!   host:80   ── publish_service ▶ Cluster ──▶ the same, in the next ready pod behind a Service
 //!   host:5353 ── publish_udp ──▶ a mailbox there, and its answers back to the client (and so for the UDP port of a Service)
 //!   guest connect / send / lookup ──▶ HostGateway ── by EgressPolicy ──▶ the world
@@ -12,11 +13,14 @@
 //! connection is reset. Its mirror, in a namespace of the pod's own, is on that namespace's loopback: `port-forward` comes from there.
 //! Whatever is published ends when its handle is dropped.
 
+mod hand_over;
 mod host_gateway;
 mod mirror;
 mod udp;
 
 pub use host_gateway::{HostGateway, Mirrors};
+
+use hand_over::hand_over;
 
 use super::{Cluster, NetError, PodNet, PodStream, Protocol, Reach};
 use crate::limits;
@@ -94,11 +98,12 @@ enum Inward {
 }
 
 impl Inward {
-    async fn dial(&self, client: SocketAddr) -> std::result::Result<super::TcpStream, NetError> {
+    /// The pod, its port, and where its listener may be, for a connection of a client.
+    fn destination(&self, client: SocketAddr) -> std::result::Result<(PodNet, u16, Reach), NetError> {
         match self {
-            Self::Pod(net, port) => net.dial(*port, client, Reach::PodAddress).await,
-            Self::Loopback(net, local) => net.dial(local.port(), client, Reach::Loopback(local.ip())).await,
-            Self::Service(cluster, service) => cluster.dial(*service, client).await,
+            Self::Pod(net, port) => Ok((net.clone(), *port, Reach::PodAddress)),
+            Self::Loopback(net, local) => Ok((net.clone(), local.port(), Reach::Loopback(local.ip()))),
+            Self::Service(cluster, service) => cluster.choose(*service, client).map(|(net, port)| (net, port, Reach::PodAddress)),
         }
     }
 
@@ -145,7 +150,14 @@ async fn serve(listener: TcpListener, inward: Inward) {
 }
 
 async fn carry_in(socket: TcpStream, client: SocketAddr, inward: Inward) {
-    match inward.dial(client).await {
+    let carried = match inward.destination(client) {
+        Ok((net, port, reach)) => match net.taker(port).filter(|_| reach == Reach::PodAddress) {
+            Some(taker) => return hand_over(socket, client, &taker).await,
+            None => net.dial(port, client, reach).await,
+        },
+        Err(error) => Err(error),
+    };
+    match carried {
         Ok(stream) => pump(socket, PodStream::new(stream)).await,
         Err(error) => {
             tracing::debug!(%error, %client, ?inward, "nobody listens behind the published port");

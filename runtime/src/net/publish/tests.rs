@@ -84,6 +84,50 @@ async fn a_reset_in_the_pod_is_a_reset_outside() {
     assert_eq!(client.read(&mut [0; 9]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
+/// A listener that takes connections over, and what publishes it.
+async fn taker(net: &PodNet) -> (ContainerNet, TcpSocket, Published) {
+    let container = net.container("server");
+    let listener = listen(&container, "0.0.0.0:80");
+    listener.take_over();
+    let published = publish_tcp(net, ANY_PORT.into(), 80).await.unwrap();
+    (container, listener, published)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_taken_over_carries_bytes_both_ways_and_ends_in_order() {
+    let (_container, listener, published) = taker(&pod()).await;
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    let mut server = PodStream::of_socket(listener.accepted().await.unwrap()).unwrap();
+    client.write_all(b"question").await.unwrap();
+    let mut buffer = [0; 8];
+    server.read_exact(&mut buffer).await.unwrap();
+    server.write_all(b"answer").await.unwrap();
+    drop(server);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!((&buffer, answer.as_str()), (b"question", "answer"));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_taken_over_is_cut_when_its_port_is_published_no_more() {
+    let (_container, listener, published) = taker(&pod()).await;
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    let mut server = PodStream::of_socket(listener.accepted().await.unwrap()).unwrap();
+    drop(published);
+    assert_eq!(server.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    drop(server);
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_takes_over_is_reset_when_the_listener_closes() {
+    let (_container, listener, published) = taker(&pod()).await;
+    let mut client = TcpStream::connect(published.address()).await.unwrap();
+    std::future::poll_fn(|cx| listener.poll_ready(cx)).await;
+    drop(listener);
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_error() {
     let net = pod();
