@@ -25,6 +25,7 @@ services         wasm32-wasip2  toolbox
 ../tests/guests/intruder  wasm32-wasip1  intruder-p1
 ../tests/guests/intruder  wasm32-wasip2  intruder-p2
 ../tests/guests/caller  wasm32-wasip2  caller
+../benches/guests/network  wasm32-wasip2  network
 "
 
 choose_compiler() {
@@ -61,5 +62,5 @@ while read -r example target programs; do
 done <<<"$GUESTS"
 {
   echo "# Built by $("${RUSTC:-rustc}" --version)."
-  sha256sum -- */*.wasm ../tests/guests/*/*.wasm
+  sha256sum -- */*.wasm ../tests/guests/*/*.wasm ../benches/guests/*/*.wasm
 } >SHA256SUMS

@@ -34,6 +34,7 @@ mod pod_network;
 mod registry_access;
 mod resources;
 mod run_command;
+mod specification;
 mod stopping;
 mod workloads;
 mod termination_message;
