@@ -129,6 +129,12 @@ pub(crate) struct RunArgs {
     /// Put the container's name before each line that it prints: when several containers print to a terminal, always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = PrefixArg::Auto)]
     pub(crate) prefix: PrefixArg,
+    /// Let what the containers print command the terminal: colours, cursor, window title and all.
+    ///
+    /// Without it a terminal shows escape sequences and other control characters written out, such as \u{1b}; pipes and files always
+    /// get what was printed.
+    #[arg(long)]
+    pub(crate) raw: bool,
     /// Publish a port of the pod on this machine: [IP:]HOST:CONTAINER[/udp].
     #[arg(short, long, value_name = "PORTS")]
     pub(crate) publish: Vec<PublishArg>,

@@ -1,6 +1,7 @@
 //! The image store of the command line: where it is, and how images are found in it by what people type.
 
 use super::environment;
+use super::harmless::harmless_on_terminal;
 use serde::Serialize;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -52,8 +53,9 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.map_err(|error| Error::io("cannot start the event loop", error))?.block_on(work)
 }
 
-/// Prints to standard output.
+/// Prints to standard output; what of it comes from an image or a manifest commands no terminal.
 pub(crate) fn print(text: &str) -> Result<()> {
+    let text = harmless_on_terminal(text, &io::stdout());
     match io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever reads has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

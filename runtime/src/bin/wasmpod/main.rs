@@ -8,6 +8,7 @@ mod bench;
 mod engine;
 mod environment;
 mod explain;
+mod harmless;
 mod image_store;
 mod images;
 mod inspect;

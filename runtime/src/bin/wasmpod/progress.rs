@@ -1,6 +1,6 @@
 //! Shows what takes its time: downloads, uploads and compilations; a bar or spinner for each on a terminal, a line for each elsewhere.
 
-use crate::report::printable;
+use crate::harmless::harmless;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -34,13 +34,13 @@ impl Progress {
             CompileProgress::Started { name, wasm_bytes } => {
                 this.bar(name, || {
                     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-                    bar.with_message(format!("compiling {} ({})", printable(name), HumanBytes(*wasm_bytes)))
+                    bar.with_message(format!("compiling {} ({})", harmless(name), HumanBytes(*wasm_bytes)))
                 });
             }
             CompileProgress::Finished { name, artifact_bytes, took } => {
                 this.finish(name);
                 if artifact_bytes.is_some() {
-                    this.say(&format!("compiled {} in {}", printable(name), duration(*took)));
+                    this.say(&format!("compiled {} in {}", harmless(name), duration(*took)));
                 }
             }
         })

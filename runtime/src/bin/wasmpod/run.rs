@@ -23,6 +23,7 @@ use crate::spans::Recorder;
 use events::Events;
 use make::TerminalPods;
 use prepare::Kit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signals::Signals;
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,12 +54,21 @@ pub(crate) fn run(args: &RunArgs, root: Option<&Path>, began: u64) -> Result<Exi
 }
 
 fn run_to_end(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
     let status = runtime.block_on(foreground(args, root));
     // A thread that still reads standard input for a guest has nobody left to read for.
     runtime.shutdown_background();
     status
+}
+
+/// Takes as many descriptors as the user may have: shells give a thousand, for the sake of `select`, which nobody here calls, and that
+/// is little for many pods.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, the smaller number has to do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
@@ -80,7 +90,7 @@ async fn foreground(args: &RunArgs, root: Option<&Path>) -> Result<ExitCode> {
         assembled = assemble => assembled?,
     };
     let destination = if args.output.is_some() { Destination::Stderr } else { Destination::Apart };
-    let printer = Printer::start(destination).map_err(|error| Error::io("cannot start the output thread", error))?;
+    let printer = Printer::start(destination, args.raw).map_err(|error| Error::io("cannot start the output thread", error))?;
     let printer = Arc::new(printer);
     let events = Arc::new(Events::new(args.events));
     let mut run = Run::start(kit, published, args, &printer, &events, destination);

@@ -3,9 +3,12 @@
 //! One thread writes for all of them: a terminal that is slow or stopped blocks that thread and, through the bounded pipes, the
 //! containers that print; nothing else. Several containers get a coloured `name |` before each line of a stream that goes to a
 //! terminal; what goes to a pipe or a file passes as it is, so that it holds what the programs wrote. `--prefix` decides otherwise.
+//! On a terminal nothing of it is obeyed, see [`harmless`](super::harmless), unless the user asked for that (`--raw`).
 
 use super::args::PrefixArg;
+use super::harmless::{HarmlessStream, harmless_line};
 use super::{environment, report};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +48,13 @@ pub(crate) struct Printer {
     closed: Arc<Notify>,
 }
 
+/// Where output goes, and what of it a terminal must not obey.
+#[derive(Clone, Copy, Debug)]
+struct Display {
+    destination: Destination,
+    harmless: Streams,
+}
+
 /// The output of one run of one container.
 struct Source {
     reader: LogReader,
@@ -68,6 +78,16 @@ struct Streams {
 }
 
 impl Streams {
+    /// Those that a terminal shows.
+    fn on_terminals(destination: Destination) -> Self {
+        let stderr = io::stderr().is_terminal();
+        let stdout = match destination {
+            Destination::Apart => io::stdout().is_terminal(),
+            Destination::Stderr => stderr,
+        };
+        Self { stdout, stderr }
+    }
+
     fn contain(self, stream: Stream) -> bool {
         match stream {
             Stream::Stdout => self.stdout,
@@ -87,13 +107,10 @@ pub(crate) struct Prefixes {
 impl Prefixes {
     /// For containers with these labels and perhaps others to come; `several` says whether there will be more than one at all.
     pub(crate) fn new(labels: &[String], several: bool, when: PrefixArg, destination: Destination) -> Self {
-        let stderr = io::stderr().is_terminal();
-        let stdout = match destination {
-            Destination::Apart => io::stdout().is_terminal(),
-            Destination::Stderr => stderr,
-        };
+        let terminals = Streams::on_terminals(destination);
         let streams = match when {
-            PrefixArg::Auto => Streams { stdout: several && stdout, stderr: several && stderr },
+            PrefixArg::Auto if several => terminals,
+            PrefixArg::Auto => Streams { stdout: false, stderr: false },
             PrefixArg::Always => Streams { stdout: true, stderr: true },
             PrefixArg::Never => Streams { stdout: false, stderr: false },
         };
@@ -119,12 +136,14 @@ impl Prefixes {
 }
 
 impl Printer {
-    /// Starts the thread.
-    pub(crate) fn start(destination: Destination) -> io::Result<Self> {
+    /// Starts the thread. With `raw` a terminal gets what the containers print as it is.
+    pub(crate) fn start(destination: Destination, raw: bool) -> io::Result<Self> {
+        let none = Streams { stdout: false, stderr: false };
+        let display = Display { destination, harmless: if raw { none } else { Streams::on_terminals(destination) } };
         let (readers, inbox) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let closed = Arc::new(Notify::new());
-        let print = print(inbox, destination, Arc::clone(&closed));
+        let print = print(inbox, display, Arc::clone(&closed));
         let (ends, shown) = oneshot::channel();
         let work = move || {
             runtime.block_on(print);
@@ -167,12 +186,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, destination: Destination, closed: Arc<Notify>) {
+async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, display: Display, closed: Arc<Notify>) {
     let mut sources = JoinSet::new();
     loop {
         tokio::select! {
             source = inbox.recv() => match source {
-                Some(source) => drop(sources.spawn(show(source, destination, Arc::clone(&closed)))),
+                Some(source) => drop(sources.spawn(show(source, display, Arc::clone(&closed)))),
                 None => break,
             },
             Some(_) = sources.join_next() => {}
@@ -182,14 +201,14 @@ async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, destination: Destinat
 }
 
 /// Shows one run. What can no longer be shown is thrown away, so that the container never waits for it.
-async fn show(Source { reader, prefix }: Source, destination: Destination, closed: Arc<Notify>) {
+async fn show(Source { reader, prefix }: Source, display: Display, closed: Arc<Notify>) {
     let shown = match prefix {
         Some(prefix) => {
             let streams = prefix.streams;
-            let lines = Lines::new(Prefixed { prefix, destination });
-            deliver(reader, &mut Chosen { streams, lines, plain: Plain { destination } }).await
+            let lines = Lines::new(Prefixed { prefix, display });
+            deliver(reader, &mut Chosen { streams, lines, plain: Plain::new(display) }).await
         }
-        None => deliver(reader, &mut Plain { destination }).await,
+        None => deliver(reader, &mut Plain::new(display)).await,
     };
     if let Err(error) = shown {
         if error.kind() != io::ErrorKind::BrokenPipe {
@@ -199,18 +218,44 @@ async fn show(Source { reader, prefix }: Source, destination: Destination, close
     }
 }
 
-/// Bytes as they are.
+/// Bytes as they are, or harmless.
 struct Plain {
-    destination: Destination,
+    display: Display,
+    stdout: HarmlessStream,
+    stderr: HarmlessStream,
+}
+
+impl Plain {
+    fn new(display: Display) -> Self {
+        Self { display, stdout: HarmlessStream::default(), stderr: HarmlessStream::default() }
+    }
+
+    fn of(&mut self, stream: Stream) -> &mut HarmlessStream {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
 }
 
 impl LogSink for Plain {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        write_to(stream, self.destination, |out| out.write_all(bytes))
+        let Display { destination, harmless } = self.display;
+        if !harmless.contain(stream) {
+            return write_to(stream, destination, |out| out.write_all(bytes));
+        }
+        write_to(stream, destination, |out| self.of(stream).push(bytes, out))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stdout().flush()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            write_to(stream, self.display.destination, |out| self.of(stream).end(out))?;
+        }
+        self.flush()
     }
 }
 
@@ -231,6 +276,7 @@ impl LogSink for Chosen {
     }
 
     fn end(&mut self) -> io::Result<()> {
+        self.plain.end()?;
         self.lines.end()
     }
 }
@@ -238,15 +284,17 @@ impl LogSink for Chosen {
 /// Each line behind its container's name.
 struct Prefixed {
     prefix: Prefix,
-    destination: Destination,
+    display: Display,
 }
 
 impl LineSink for Prefixed {
     fn line(&mut self, line: LogLine<'_>) -> io::Result<()> {
         let Prefix { label, style, .. } = &self.prefix;
-        write_to(line.stream, self.destination, |out| {
+        let Display { destination, harmless } = self.display;
+        let text = if harmless.contain(line.stream) { harmless_line(line.text) } else { Cow::Borrowed(line.text) };
+        write_to(line.stream, destination, |out| {
             write!(out, "{style}{label}{style:#} ")?;
-            out.write_all(line.text)?;
+            out.write_all(&text)?;
             out.write_all(b"\n")
         })
     }

@@ -5,7 +5,7 @@ use super::result::{Breakdown, DensityPoint, Group, Measure, Report, Series};
 use super::statistics::{CONFIDENCE_PERCENT, Estimate};
 use super::unit::{Scale, Unit, digits, percent};
 use crate::args::Mode;
-use crate::report::printable;
+use crate::harmless::harmless;
 use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
@@ -50,13 +50,13 @@ fn machine(machine: &Machine) -> String {
 }
 
 fn group(group: &Group) -> String {
-    let mut text = format!("{}: {}\n", printable(&group.target), mode_name(group.mode));
+    let mut text = format!("{}: {}\n", harmless(&group.target), mode_name(group.mode));
     text.push_str(&wrapped(mode_title(group.mode), ""));
     if let [_, others @ ..] = &group.contenders[..]
         && !others.is_empty()
     {
         for contender in &group.contenders {
-            text.push_str(&wrapped(&format!("{}: {}", contender.name, printable(&contender.does)), "    "));
+            text.push_str(&wrapped(&format!("{}: {}", contender.name, harmless(&contender.does)), "    "));
         }
     }
     if !group.measures().is_empty() {

@@ -1,7 +1,8 @@
 //! What happens to pods while they run: every event with `--events`; otherwise only what a user has to know, such as a container that
 //! crashes again and again.
 
-use crate::report::{self, printable};
+use crate::harmless::harmless;
+use crate::report;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -138,7 +139,7 @@ fn line(pod: &str, state: &PodState, event: &PodEvent) {
     } else {
         String::new()
     };
-    let message = printable(message).replace('\n', "\n  ");
+    let message = harmless(message).replace('\n', "\n  ");
     // With stderr closed there is nobody left to tell.
     drop(writeln!(std::io::stderr().lock(), "{age:>8}  {kind:<7}  {reason:<19}  {object}  {message}{times}"));
 }

@@ -2,6 +2,7 @@
 
 use super::make::is_job;
 use crate::args::OutputFormat;
+use crate::harmless::harmless_on_terminal;
 use crate::report;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1;
@@ -87,7 +88,8 @@ pub(super) fn print(reports: &[WorkloadReport], format: OutputFormat) -> Result<
         }
     };
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+    let text = harmless_on_terminal(text.trim_end(), &stdout);
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::io("cannot write the result", error)),
