@@ -143,7 +143,8 @@ impl BareCommand {
     pub async fn run(&self, args: &[String]) -> String {
         let output = MemoryOutputPipe::new(OUTPUT_BYTES);
         let mut wasi = WasiCtxBuilder::new();
-        wasi.arg("guest").args(args).stdout(output.clone()).inherit_stderr().inherit_network().allow_ip_name_lookup(true);
+        wasi.arg("guest").args(args).stdout(output.clone()).inherit_stderr().inherit_network().allow_tcp(true).allow_udp(true);
+        wasi.allow_ip_name_lookup(true);
         let mut store = store(&self.engine, Host { wasi: wasi.build(), ..Host::default() });
         let command = self.pre.instantiate_async(&mut store).await.unwrap();
         command.wasi_cli_run().call_run(&mut store).await.unwrap().unwrap();
