@@ -90,7 +90,13 @@ impl Ingest {
     /// Writes what came; the caller has seen to it that it is not more than the descriptor says. Blocking.
     pub(super) fn append(&mut self, chunks: &[Bytes]) -> Result<()> {
         for chunk in chunks {
-            self.file.write_all_at(chunk, self.len).map_err(|error| self.failed("cannot write a download", error))?;
+            if let Err(error) = self.file.write_all_at(chunk, self.len) {
+                // Half a blob on a full disk is in everybody's way, in that of a smaller one too.
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                    drop(fs::remove_file(&self.path));
+                }
+                return Err(self.failed("cannot write a download", error));
+            }
             self.hasher.update(chunk);
             self.len += chunk.len() as u64;
         }
