@@ -429,6 +429,8 @@ pub const POD_EVENTS_PER_CONTAINER_MAX: usize = 2;
 /// How often volumes and container roots are measured at most, while guests work. Between two looks a guest can write more than its
 /// limit.
 pub const VOLUME_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How many times as long as a look took nobody looks again: the files that guests make cost the host a fifth of a processor at most.
+pub const VOLUME_CHECK_REST_FACTOR: u32 = 4;
 
 // ---- Volumes (`volume`) ----
 
@@ -454,6 +456,23 @@ pub const WASI_RESOURCES_MAX: usize = 16_384;
 
 /// Descriptors that a preview-1 module may have open at once: files and sockets together, its `RLIMIT_NOFILE`.
 pub const DESCRIPTORS_PER_CONTAINER_MAX: usize = 4096;
+
+/// One part in so many of the process' descriptors that no guest gets: with every last one taken by the files of one container, no pod
+/// could start and nobody could connect.
+pub const DESCRIPTOR_RESERVE_DIVISOR: u64 = 4;
+
+/// Bytes of a directory that are read at once for `fd_readdir`; between two such pieces others have their turn.
+pub const DIRECTORY_READ_BYTES: usize = 32 << 10;
+
+/// Bytes of a directory that one `directory-entry-stream` of a component reads ahead; it can have [`WASI_RESOURCES_MAX`] of them.
+pub const DIRECTORY_STREAM_BYTES_MAX: usize = 2 << 10;
+
+/// Streams on files that a component may have open where there are files that may block (`hostPath`): each can hold
+/// [`STREAM_CHUNK_BYTES_MAX`] until a thread has done its work.
+pub const BLOCKING_FILE_STREAMS_MAX: usize = 1024;
+
+/// Bytes that preview 1 reads from or writes to a file in one call; more is done in several, as for any file.
+pub const FILE_TRANSFER_BYTES_MAX: u32 = 4 << 20;
 
 /// Bytes that the host may allocate for one call of a guest; wasmtime's own default is 128 MiB.
 pub const HOSTCALL_BYTES_MAX: usize = 8 << 20;

@@ -18,6 +18,7 @@ use crate::wasi::http::{GuestTask, HttpServer};
 use crate::wasi::{self, Directories, Preopen, WasiState};
 use crate::{Error, Result};
 use cap_std::fs::Dir;
+use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ impl Run {
     /// A port that is taken.
     pub(super) fn new(engine: &Engine, control: Arc<Control>, mut config: ContainerConfig) -> Result<Self> {
         config.wasi.directories = directories(&config.files);
+        let files = Arc::clone(&config.files);
+        config.wasi.on_open = Some(Arc::new(move |file: &Arc<File>| files.note_open(file)));
         if config.program.inherits_listeners() {
             config.wasi.listeners = wasi::listeners(&config.wasi.net, &config.ports)?;
         }

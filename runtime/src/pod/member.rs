@@ -109,6 +109,7 @@ impl Member {
             stderr: config.stderr,
             net: config.network.container(&name),
             listeners: Vec::new(),
+            on_open: None,
             tls: None,
         };
         let ports = config.port.map(|container_port| ContainerPort {
@@ -182,6 +183,7 @@ impl RunningMember {
             stderr: exec.stderr,
             net: shared.network.container(&shared.name),
             listeners: Vec::new(),
+            on_open: None,
             tls: None,
         };
         let start = ExecStart { wasi, files: Arc::clone(&shared.files), group: Arc::clone(&shared.group) };

@@ -242,6 +242,7 @@ impl Sandbox {
             stderr: output(Stream::Stderr),
             net: self.network.container(&spec.name),
             listeners: Vec::new(),
+            on_open: None,
             tls: None,
         };
         let limits = ContainerLimits { memory_bytes: spec.memory_limit_bytes, cpu_millicores: spec.cpu_limit_millicores };

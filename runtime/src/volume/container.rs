@@ -10,6 +10,7 @@
 
 mod guest_path;
 
+use super::removed::{self, OpenFiles, RemovedFile};
 use super::tree::PrivateTree;
 use super::{ImageFiles, PodVolumes, Target, Usage, Volume, VolumeKind, beneath, config_error, explain};
 use crate::directory::open_dir;
@@ -76,6 +77,8 @@ impl AsFd for MountedDir {
 pub struct ContainerFiles {
     wanted: FilesConfig,
     made: OnceCell<Made>,
+    /// What its guests have open to write.
+    open: OpenFiles,
     volumes: Arc<PodVolumes>,
 }
 
@@ -110,7 +113,7 @@ impl ContainerFiles {
     /// Reason `CreateContainerConfigError`, at the mount's field (`volumeMounts[1].subPath`): see [`PodVolumes::mount`]; a single
     /// file that cannot be had at that path, with what works instead; a `workingDir` that cannot be made.
     pub fn prepare(volumes: &Arc<PodVolumes>, mounts: &[VolumeMount], wanted: FilesConfig) -> Result<Self> {
-        let files = Self { wanted, made: OnceCell::new(), volumes: Arc::clone(volumes) };
+        let files = Self { wanted, made: OnceCell::new(), open: OpenFiles::default(), volumes: Arc::clone(volumes) };
         // What can be wrong with mounts and folders is said before anything runs.
         if !mounts.is_empty() || files.wanted.working_dir.is_some() || files.wanted.images.root.is_some() {
             files.made.get_or_try_init(|| Made::new(volumes, mounts, &files.wanted))?;
@@ -136,14 +139,25 @@ impl ContainerFiles {
         }
     }
 
-    /// How much the container has written into its own `/`.
+    /// To be told of every file that a guest of the container opens to write: what it takes counts even when it has no name any more.
+    pub fn note_open(&self, file: &Arc<File>) {
+        self.open.note(file);
+    }
+
+    /// What the container has removed and still holds open, wherever it was.
+    pub fn removed(&self) -> Vec<RemovedFile> {
+        self.open.removed()
+    }
+
+    /// How much the container has written into its own `/`, with what it has `removed` there.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn root_usage(&self) -> Result<Usage> {
+    pub fn root_usage(&self, removed: &[RemovedFile]) -> Result<Usage> {
         let Some(made) = self.made.get() else { return Ok(Usage { bytes: 0, complete: true }) };
-        super::usage::measure(made.root.dir(), CONTAINER_ROOT_ENTRIES_MAX)
-            .map_err(|error| Error::io("cannot measure the container's root folder", error))
+        let usage = super::usage::measure(made.root.dir(), CONTAINER_ROOT_ENTRIES_MAX)
+            .map_err(|error| Error::io("cannot measure the container's root folder", error))?;
+        Ok(usage.plus(removed::bytes_below(removed, made.root.dir())).plus(removed::bytes_nowhere(removed)))
     }
 }
 

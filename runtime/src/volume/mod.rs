@@ -25,11 +25,13 @@ mod files;
 mod host_path;
 mod memory;
 mod place;
+mod removed;
 mod tree;
 mod usage;
 
 pub use container::{ContainerFiles, FilesConfig, MountedDir};
 pub use place::PodDirectory;
+pub use removed::RemovedFile;
 pub use usage::{OverLimit, Usage};
 
 pub(crate) use usage::quantity;
@@ -253,27 +255,29 @@ impl PodVolumes {
         self.volumes.get(&mount.volume).ok_or_else(|| config_error(format!("the pod has no volume {:?}", mount.volume)))
     }
 
-    /// How much a volume made here holds; `None` for what is not the pod's own (a `hostPath`, a claim, an image) and for a name that no volume has.
+    /// How much a volume made here holds, with what guests have `removed` from it and still hold open; `None` for what is not the pod's
+    /// own (a `hostPath`, a claim, an image) and for a name that no volume has.
     ///
     /// # Errors
     /// The volume cannot be read.
-    pub fn usage(&self, volume: &str) -> Result<Option<Usage>> {
+    pub fn usage(&self, volume: &str, removed: &[RemovedFile]) -> Result<Option<Usage>> {
         match self.volumes.get(volume) {
             Some(Volume { node, kind: VolumeKind::EmptyDir { .. } | VolumeKind::Files, .. }) => {
-                measure(volume, node.as_fd()).map(Some)
+                measure(volume, node.as_fd(), removed).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    /// The first `emptyDir` that holds more than its `sizeLimit`: a reason to evict the pod.
+    /// The first `emptyDir` that holds more than its `sizeLimit`, with what guests have `removed` and still hold open: a reason to evict
+    /// the pod.
     ///
     /// # Errors
     /// A volume cannot be read.
-    pub fn over_limit(&self) -> Result<Option<OverLimit>> {
+    pub fn over_limit(&self, removed: &[RemovedFile]) -> Result<Option<OverLimit>> {
         for (name, volume) in &self.volumes {
             let VolumeKind::EmptyDir { size_limit_bytes: Some(limit_bytes) } = volume.kind else { continue };
-            let used = measure(name, volume.node.as_fd())?;
+            let used = measure(name, volume.node.as_fd(), removed)?;
             if used.exceeds(limit_bytes) {
                 return Ok(Some(OverLimit { volume: name.clone(), used, limit_bytes }));
             }
@@ -361,8 +365,10 @@ fn config_error(message: impl Into<String>) -> Error {
     Error::invalid(message).with_reason("CreateContainerConfigError")
 }
 
-fn measure(name: &str, dir: BorrowedFd<'_>) -> Result<Usage> {
-    usage::measure(dir, VOLUME_ENTRIES_MAX).map_err(|error| Error::io(format!("cannot measure the volume {name:?}"), error))
+fn measure(name: &str, dir: BorrowedFd<'_>, removed: &[RemovedFile]) -> Result<Usage> {
+    let usage = usage::measure(dir, VOLUME_ENTRIES_MAX);
+    let usage = usage.map_err(|error| Error::io(format!("cannot measure the volume {name:?}"), error))?;
+    Ok(usage.plus(removed::bytes_below(removed, dir)))
 }
 
 fn wants_memory(source: &VolumeSource) -> bool {

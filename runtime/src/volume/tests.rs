@@ -342,7 +342,7 @@ fn the_root_is_private_empty_but_for_mount_points_and_gone_afterwards() {
     assert!(setup.path(&container, "/var/lib").join("data").is_dir());
     assert_eq!(mode(setup.path(&container, "/")), 0o700);
     fs::write(setup.path(&container, "/work/here/file"), vec![1; 10_000]).unwrap();
-    assert!(container.root_usage().unwrap().bytes >= 10_000);
+    assert!(container.root_usage(&[]).unwrap().bytes >= 10_000);
     let above = ContainerFiles::prepare(&setup.volumes, &mounts, wanted("/data/not-made")).unwrap();
     assert!(!setup.path(&above, "/data/not-made").exists());
     drop((container, other, above));
@@ -356,7 +356,7 @@ fn a_container_without_mounts_has_nothing_on_disk_until_it_looks_at_its_files() 
     let container = ContainerFiles::prepare(&setup.volumes, &[], wanted.clone()).unwrap();
     assert_eq!(container.guest_paths(), ["/"]);
     assert!(container.open_file("/dev/termination-log").unwrap().is_none());
-    assert_eq!(container.root_usage().unwrap(), Usage { bytes: 0, complete: true });
+    assert_eq!(container.root_usage(&[]).unwrap(), Usage { bytes: 0, complete: true });
     container.trim_file("/dev/termination-log", 0).unwrap();
     assert!(setup.volumes.are_empty());
     assert_eq!(fs::read_dir(setup.folder.path()).unwrap().count(), 0);
@@ -387,13 +387,36 @@ fn an_empty_dir_over_its_limit_is_found() {
     let container = setup.container(&[mount("small", "/small"), mount("free", "/free")]);
     fs::write(setup.path(&container, "/free/file"), vec![1; 2 << 20]).unwrap();
     fs::write(setup.path(&container, "/small/file"), vec![1; 1 << 19]).unwrap();
-    assert_eq!(setup.volumes.over_limit().unwrap(), None);
+    assert_eq!(setup.volumes.over_limit(&[]).unwrap(), None);
     fs::write(setup.path(&container, "/small/more"), vec![1; 1 << 20]).unwrap();
-    let over = setup.volumes.over_limit().unwrap().unwrap();
+    let over = setup.volumes.over_limit(&[]).unwrap().unwrap();
     assert_eq!(over.to_string(), "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\".");
     assert!(over.used.complete && over.used.bytes > 1 << 20);
-    assert_eq!(setup.volumes.usage("small").unwrap(), Some(over.used));
-    assert_eq!(setup.volumes.usage("none").unwrap(), None);
+    assert_eq!(setup.volumes.usage("small", &[]).unwrap(), Some(over.used));
+    assert_eq!(setup.volumes.usage("none", &[]).unwrap(), None);
+}
+
+#[test]
+fn a11_a_file_that_was_removed_while_it_is_open_counts_until_it_is_closed() {
+    let setup = setup(&[limited("small", 1 << 20)]);
+    let container = setup.container(&[mount("small", "/small")]);
+    let open = |guest_path: &str| {
+        let path = setup.path(&container, guest_path);
+        fs::write(&path, vec![1; 2 << 20]).unwrap();
+        let file = Arc::new(fs::File::open(&path).unwrap());
+        container.note_open(&file);
+        fs::remove_file(&path).unwrap();
+        file
+    };
+    let (in_volume, in_root) = (open("/small/file"), open("/file"));
+    let removed = container.removed();
+    assert_eq!(removed.len(), 2);
+    assert_eq!(setup.volumes.over_limit(&[]).unwrap(), None, "a walk does not find it");
+    assert!(setup.volumes.over_limit(&removed).unwrap().is_some());
+    let own = container.root_usage(&removed).unwrap().bytes - container.root_usage(&[]).unwrap().bytes;
+    assert!((2 << 20..3 << 20).contains(&own), "{own}");
+    drop((in_volume, in_root));
+    assert_eq!(container.removed(), []);
 }
 
 #[test]
@@ -427,7 +450,7 @@ fn a_claim_outlives_its_pod() {
     let container = first.container(&[mount("db", "/db"), sub_path("db", "/logs", "logs")]);
     fs::write(first.path(&container, "/db/file"), "kept").unwrap();
     fs::write(first.path(&container, "/logs/log"), "log").unwrap();
-    assert_eq!(first.volumes.usage("db").unwrap(), None, "it is not the pod's own");
+    assert_eq!(first.volumes.usage("db", &[]).unwrap(), None, "it is not the pod's own");
     drop(container);
     first.remove();
 

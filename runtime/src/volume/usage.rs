@@ -28,6 +28,11 @@ impl Usage {
     pub fn exceeds(&self, limit_bytes: u64) -> bool {
         !self.complete || self.bytes > limit_bytes
     }
+
+    /// The same with so many bytes more.
+    pub(super) fn plus(self, bytes: u64) -> Self {
+        Self { bytes: self.bytes.saturating_add(bytes), ..self }
+    }
 }
 
 /// An `emptyDir` over its `sizeLimit`. It displays as the message with which kubelet evicts the pod.

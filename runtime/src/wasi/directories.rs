@@ -33,7 +33,26 @@ pub struct Directories(Arc<Inner>);
 struct Inner {
     guest_paths: Vec<String>,
     source: Box<dyn Fn() -> Result<Vec<Preopen>> + Send + Sync>,
-    opened: OnceCell<WasiFilesystemCtx>,
+    opened: OnceCell<Opened>,
+}
+
+/// Directories that are open.
+pub(super) struct Opened {
+    preopens: Vec<Preopen>,
+    /// The same as wasmtime-wasi has them.
+    pub(super) filesystem: WasiFilesystemCtx,
+}
+
+impl Opened {
+    /// The directory itself.
+    pub(super) fn dir(&self, index: usize) -> Option<&Dir> {
+        self.preopens.get(index).map(|preopen| &*preopen.dir)
+    }
+
+    /// Whether there may be files in any of them that block whoever opens or reads them.
+    pub(super) fn may_block(&self) -> bool {
+        self.preopens.iter().any(|preopen| preopen.may_block)
+    }
 }
 
 impl fmt::Debug for Directories {
@@ -65,13 +84,13 @@ impl Directories {
         &self.0.guest_paths
     }
 
-    /// The directories as wasmtime-wasi has them.
-    pub(super) fn open(&self) -> Result<WasiFilesystemCtx> {
-        self.0.opened.get_or_try_init(|| open((self.0.source)()?)).cloned()
+    /// The directories, opened now where nobody has before.
+    pub(super) fn open(&self) -> Result<&Opened> {
+        self.0.opened.get_or_try_init(|| open((self.0.source)()?))
     }
 }
 
-fn open(preopens: Vec<Preopen>) -> Result<WasiFilesystemCtx> {
+fn open(preopens: Vec<Preopen>) -> Result<Opened> {
     let mut builder = WasiCtxBuilder::new();
     // Guests have threads of their own, so a file operation that takes its time holds up guests alone; ten times faster for small
     // files. Where one may never end, it gets a thread of its own.
@@ -84,7 +103,7 @@ fn open(preopens: Vec<Preopen>) -> Result<WasiFilesystemCtx> {
             .preopened_dir(path, &preopen.guest_path, perms)
             .map_err(|error| Error::internal("cannot open a directory of the container").at(&preopen.guest_path).because(error))?;
     }
-    Ok(std::mem::take(builder.build().filesystem()))
+    Ok(Opened { filesystem: std::mem::take(builder.build().filesystem()), preopens })
 }
 
 /// `wasi:filesystem/preopens`: the one way for a component to its directories.

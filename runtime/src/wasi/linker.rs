@@ -3,7 +3,7 @@
 //! Each interface is linked by name, so that one sees what a guest can reach. A guest that imports 0.2.0 to 0.2.12 finds them all.
 
 use super::directories::Preopens;
-use super::{HasWasi, http, sockets};
+use super::{HasWasi, files, http, sockets};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
@@ -46,6 +46,7 @@ pub fn component_linker<T: HasWasi>(engine: &Engine) -> Result<Linker<T>> {
     cli::terminal_stdin::add_to_linker::<T, WasiCli>(l, |t| t.wasi().cli())?;
     cli::terminal_stdout::add_to_linker::<T, WasiCli>(l, |t| t.wasi().cli())?;
     cli::terminal_stderr::add_to_linker::<T, WasiCli>(l, |t| t.wasi().cli())?;
+    files::add_to_linker(l)?;
     sockets::add_to_linker(l)?;
     http::add_to_linker(l)?;
     Ok(linker)

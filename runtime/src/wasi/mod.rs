@@ -3,7 +3,8 @@
 //! ```text
 //!   WasiConfig ──▶ WasiState (in the Store's data, found by HasWasi)
 //!                    │
-//!                    ├─ files, clocks, random, environment ── wasmtime-wasi, as it is
+//!                    ├─ clocks, random, environment ── wasmtime-wasi, as it is
+//!                    ├─ files    wasmtime-wasi, but for streams and listings, and within what the process can open
 //!                    ├─ stdio    our own streams over log::OutputSink: bounded, a slow reader blocks the guest
 //!                    ├─ sockets  wasi:sockets 0.2 ─┐
 //!                    ├─ p1       preview 1 sockets ┼──▶ net::ContainerNet, the pod's network
@@ -15,9 +16,12 @@
 //! nowhere.
 
 mod directories;
+mod file_streams;
+mod files;
 pub mod http;
 mod linker;
 mod listen;
+mod listing;
 pub mod p1;
 mod sockets;
 mod stdio;
@@ -31,7 +35,9 @@ use crate::log::OutputSink;
 use crate::net::ContainerNet;
 use crate::{Error, Result, limits};
 use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -41,6 +47,9 @@ pub trait HasWasi: Send + 'static {
     /// The WASI half of the data.
     fn wasi(&mut self) -> &mut WasiState;
 }
+
+/// Called with a file that a guest has opened to write.
+pub type OnOpen = Arc<dyn Fn(&Arc<File>) + Send + Sync>;
 
 /// What a container's WASI is made from. It can be used again, for the next start or for each request.
 #[derive(Clone)]
@@ -63,6 +72,8 @@ pub struct WasiConfig {
     pub net: ContainerNet,
     /// Listening sockets that a preview-1 module finds open, from the first descriptor after the directories on.
     pub listeners: Vec<Listener>,
+    /// Told of every file that the guest opens to write, for whoever measures what it takes.
+    pub on_open: Option<OnOpen>,
     /// How outgoing requests speak TLS; with the machine's root certificates when there is nothing here.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -88,6 +99,9 @@ pub struct WasiState {
     http: http::HttpState,
     /// The descriptors of preview 1, as the guest numbers them.
     descriptors: p1::DescriptorTable,
+    on_open: Option<OnOpen>,
+    /// The streams that may still be opened, where files may block.
+    blocking_streams: Option<Arc<Semaphore>>,
     stdin: Stdin,
     stdout: Output,
     stderr: Output,
@@ -130,6 +144,8 @@ impl WasiState {
             net: config.net.clone(),
             http: http::HttpState::new(config.net.clone(), config.tls.clone()),
             descriptors: p1::DescriptorTable::new(config.directories.guest_paths().len(), &config.listeners),
+            on_open: config.on_open.clone(),
+            blocking_streams: None,
             stdin: config.stdin.clone(),
             stdout,
             stderr,
@@ -150,7 +166,9 @@ impl WasiState {
     /// Makes sure that wasmtime-wasi has the directories: called before the guest can see any of them.
     fn open_directories(&mut self) -> Result<()> {
         if !self.has_directories {
-            *self.host.ctx().ctx.filesystem() = self.directories.open()?;
+            let opened = self.directories.open()?;
+            *self.host.ctx().ctx.filesystem() = opened.filesystem.clone();
+            self.blocking_streams = file_streams::blocking_streams(opened.may_block());
             self.has_directories = true;
         }
         Ok(())

@@ -94,6 +94,7 @@ pub(super) fn config(net: ContainerNet, sink: &Arc<Sink>) -> WasiConfig {
         stderr: Arc::clone(sink) as _,
         net,
         listeners: Vec::new(),
+        on_open: None,
         tls: None,
     }
 }

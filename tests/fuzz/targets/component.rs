@@ -3,9 +3,8 @@
 //! The guest (`guest.rs` builds it) passes calls on to its imports. The input is what stands in its memory, and then calls. Numbers that
 //! the host answered with are used again, since resources are such numbers.
 
-use super::folder::Folder;
-use super::guest::{self, Data, PATIENCE};
-use super::{block_on, pod_network, tar_file, wire};
+use super::guest::{self, Data, PATIENCE, Surroundings};
+use super::{block_on, tar_file, wire};
 use arbitrary::{Result, Unstructured};
 use std::sync::OnceLock;
 use wasmpod::wasi::component_linker;
@@ -75,11 +74,9 @@ impl Exports {
 }
 
 async fn call_all(input: &mut Unstructured<'_>) {
-    let (folder, net) = (Folder::new(), pod_network());
-    let config = guest::config(&folder, &net);
-    // Compiled first, once: a store's time runs from its beginning.
+    let surroundings = Surroundings::new();
     let guest = guest();
-    let mut store = guest::store(&config);
+    let mut store = surroundings.store();
     let instance = guest.instantiate_async(&mut store).await.unwrap();
     let exports = Exports::new(&instance, &mut store);
     let filled = tar_file::bytes(input, FILLED_BYTES_MAX).unwrap_or_default();
@@ -98,12 +95,10 @@ async fn call_all(input: &mut Unstructured<'_>) {
     };
     tokio::select! {
         _ = tokio::time::timeout(PATIENCE, calls) => {}
-        () = wire::answer(&net, 9000, vec![ANSWER; 4]) => unreachable!("it serves for ever"),
+        () = wire::answer(&surroundings.net, 9000, vec![ANSWER; 4]) => unreachable!("it serves for ever"),
     }
     drop(store);
-    let container = config.net.clone();
-    drop(config);
-    guest::check(&folder, &net, &container);
+    surroundings.check();
 }
 
 /// One call, and whether the guest is still there after it.

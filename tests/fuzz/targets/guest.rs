@@ -1,6 +1,7 @@
 //! What the targets that run guests share: an engine, a store with bounded memory, a container's surroundings.
 
 use super::folder::Folder;
+use super::pod_network;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use std::sync::{Arc, OnceLock};
@@ -70,8 +71,47 @@ impl OutputSink for Nowhere {
     }
 }
 
+/// What a guest has around it: a pod's network, and two directories, one of them read-only.
+pub struct Surroundings {
+    folder: Folder,
+    pub net: PodNet,
+    config: WasiConfig,
+}
+
+impl Surroundings {
+    pub fn new() -> Self {
+        let (folder, net) = (Folder::new(), pod_network());
+        let config = config(&folder, &net);
+        Self { folder, net, config }
+    }
+
+    /// A store for one guest. Its time runs from here: what it runs should be compiled already.
+    pub fn store(&self) -> Store<Data> {
+        store(&self.config)
+    }
+
+    /// The container's own end of the network.
+    pub fn container(&self) -> &ContainerNet {
+        &self.config.net
+    }
+
+    /// Checks what a guest that is gone has left: nothing outside, nothing changed where it could only read, no socket.
+    pub fn check(self) {
+        let Self { folder, net, config } = self;
+        folder.check(&["data", "fixed"]);
+        let fixed = folder.path("fixed");
+        assert_eq!(super::folder::names(&fixed), ["dir-out", "file", "link", "sub"]);
+        assert_eq!(super::folder::names(&fixed.join("sub")), ["out"]);
+        assert_eq!(std::fs::read(fixed.join("file")).unwrap(), b"a file");
+        let container = config.net.clone();
+        drop(config);
+        container.close();
+        assert_eq!((net.bound_count(), container.socket_count()), (0, 0));
+    }
+}
+
 /// The surroundings of a container of `net`: two directories of `folder`, one of them read-only, and a port of each kind that is open.
-pub fn config(folder: &Folder, net: &PodNet) -> WasiConfig {
+fn config(folder: &Folder, net: &PodNet) -> WasiConfig {
     let container = net.container("guest");
     let data = folder.make("data");
     let fixed = folder.make("fixed");
@@ -99,27 +139,16 @@ pub fn config(folder: &Folder, net: &PodNet) -> WasiConfig {
         stderr: Arc::new(Nowhere),
         listeners: listeners(&container, &[port(80, Protocol::Tcp), port(53, Protocol::Udp)]).unwrap(),
         net: container,
+        on_open: None,
         tls: None,
     }
 }
 
-/// A store for one guest.
-pub fn store(config: &WasiConfig) -> Store<Data> {
+fn store(config: &WasiConfig) -> Store<Data> {
     let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).table_elements(TABLE_ELEMENTS_MAX).instances(50).build();
     let mut store = Store::new(engine(), Data { wasi: WasiState::new(config).unwrap(), limits });
     store.limiter(|data| &mut data.limits);
     limit_host_calls(&mut store);
     store.set_epoch_deadline(TICKS_MAX);
     store
-}
-
-/// Checks what a guest that is gone has left: nothing outside, nothing changed where it could only read, no socket.
-pub fn check(folder: &Folder, net: &PodNet, container: &ContainerNet) {
-    folder.check(&["data", "fixed"]);
-    let fixed = folder.path("fixed");
-    assert_eq!(super::folder::names(&fixed), ["dir-out", "file", "link", "sub"]);
-    assert_eq!(super::folder::names(&fixed.join("sub")), ["out"]);
-    assert_eq!(std::fs::read(fixed.join("file")).unwrap(), b"a file");
-    container.close();
-    assert_eq!((net.bound_count(), container.socket_count()), (0, 0));
 }

@@ -2,14 +2,13 @@
 //!
 //! The input is what a client sends, and then what the neighbour answers, connection by connection.
 
-use super::folder::Folder;
-use super::guest::{self, Data, PATIENCE};
-use super::{block_on, pod_network, wire};
+use super::guest::{self, Data, PATIENCE, Surroundings};
+use super::{block_on, wire};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use wasmpod::net::{AddressFamily, PodNet, Shutdown};
 use wasmpod::wasi::http::{HttpGuests, HttpServer};
-use wasmpod::wasi::{WasiConfig, component_linker, listen_tcp};
+use wasmpod::wasi::{component_linker, listen_tcp};
 use wasmtime::Store;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -19,11 +18,11 @@ const FRONT: &[u8] = include_bytes!("../../../examples/http/front.wasm");
 /// Bytes of everything that is answered.
 const ANSWERS_BYTES_MAX: usize = 1 << 20;
 
-struct Guests(WasiConfig);
+struct Guests(Surroundings);
 
 impl HttpGuests<Data> for Guests {
     fn store(&self) -> wasmtime::Result<Store<Data>> {
-        Ok(guest::store(&self.0))
+        Ok(self.0.store())
     }
 
     fn failed(&self, error: &wasmtime::Error) {
@@ -48,11 +47,10 @@ fn proxy() -> ProxyPre<Data> {
 async fn serve(data: &[u8]) {
     let mut answers = wire::split(data);
     let request = answers.remove(0);
-    let (folder, net) = (Folder::new(), pod_network());
-    let config = guest::config(&folder, &net);
-    let container = config.net.clone();
-    let listener = listen_tcp(&container, 8080).unwrap();
-    let server = HttpServer { listener, proxy: proxy(), guests: Arc::new(Guests(config)) };
+    let guests = Arc::new(Guests(Surroundings::new()));
+    let net = guests.0.net.clone();
+    let listener = listen_tcp(guests.0.container(), 8080).unwrap();
+    let server = HttpServer { listener, proxy: proxy(), guests: Arc::<Guests>::clone(&guests) };
     let served = async {
         tokio::select! {
             served = server.serve(std::future::pending(), client(&net, request)) => served.unwrap(),
@@ -60,7 +58,7 @@ async fn serve(data: &[u8]) {
         }
     };
     tokio::time::timeout(PATIENCE, served).await.expect("a server that was killed ends");
-    guest::check(&folder, &net, &container);
+    Arc::into_inner(guests).expect("the server is gone").0.check();
 }
 
 /// Sends everything and reads until the server has nothing more to say.

@@ -1,8 +1,7 @@
 //! Modules by wasm-smith that import every function of preview 1: linked, instantiated, run.
 
-use super::folder::Folder;
-use super::guest::{self, Data, PATIENCE};
-use super::{block_on, pod_network};
+use super::block_on;
+use super::guest::{self, Data, PATIENCE, Surroundings};
 use wasmpod::wasi::p1::CoreLinker;
 use wasmtime::{InstancePre, Module, Val};
 
@@ -16,9 +15,8 @@ pub fn run(data: &[u8]) {
 }
 
 async fn call(pre: &InstancePre<Data>) {
-    let (folder, net) = (Folder::new(), pod_network());
-    let config = guest::config(&folder, &net);
-    let mut store = guest::store(&config);
+    let surroundings = Surroundings::new();
+    let mut store = surroundings.store();
     if let Ok(Ok(instance)) = tokio::time::timeout(PATIENCE, pre.instantiate_async(&mut store)).await {
         for (name, arguments) in [("_start", &[][..]), ("again", &[Val::I32(3), Val::I64(1)])] {
             let Some(function) = instance.get_func(&mut store, name) else { break };
@@ -31,7 +29,5 @@ async fn call(pre: &InstancePre<Data>) {
         }
     }
     drop(store);
-    let container = config.net.clone();
-    drop(config);
-    guest::check(&folder, &net, &container);
+    surroundings.check();
 }

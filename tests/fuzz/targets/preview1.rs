@@ -3,9 +3,8 @@
 //! The guest is a module that passes its own callers on to each import, so that a run compiles nothing. The input is what stands in its
 //! memory, and then calls: a function, and its arguments.
 
-use super::folder::Folder;
-use super::guest::{self, Data, PATIENCE};
-use super::{block_on, pod_network, tar_file};
+use super::guest::{self, Data, PATIENCE, Surroundings};
+use super::{block_on, tar_file};
 use arbitrary::{Result, Unstructured};
 use std::sync::OnceLock;
 use wasmpod::wasi::p1::CoreLinker;
@@ -130,11 +129,9 @@ fn guest() -> &'static InstancePre<Data> {
 }
 
 async fn call_all(input: &mut Unstructured<'_>) {
-    let (folder, net) = (Folder::new(), pod_network());
-    let config = guest::config(&folder, &net);
-    // Compiled first, once: a store's time runs from its beginning.
+    let surroundings = Surroundings::new();
     let guest = guest();
-    let mut store = guest::store(&config);
+    let mut store = surroundings.store();
     let instance = guest.instantiate_async(&mut store).await.unwrap();
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     let filled = tar_file::bytes(input, FILLED_BYTES_MAX).unwrap_or_default();
@@ -150,11 +147,8 @@ async fn call_all(input: &mut Unstructured<'_>) {
             break;
         }
     }
-    // A store is thrown away after any end.
     drop(store);
-    let container = config.net.clone();
-    drop(config);
-    guest::check(&folder, &net, &container);
+    surroundings.check();
 }
 
 /// Whether the guest is still there after the call: not if it exited, trapped, or waits for what cannot happen.

@@ -55,6 +55,7 @@ impl Sandbox {
             stderr: exec.stderr,
             net: self.network.container(&spec.name),
             listeners: Vec::new(),
+            on_open: None,
             tls: None,
         };
         Ok(Container::exec(&self.engine, ExecStart { wasi, files, group }, program, report))

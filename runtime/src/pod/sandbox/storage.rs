@@ -5,13 +5,14 @@
 
 use super::Sandbox;
 use crate::container::TerminationLog;
-use crate::limits::{CONTAINER_ROOT_BYTES_DEFAULT, VOLUME_CHECK_INTERVAL};
+use crate::limits::{CONTAINER_ROOT_BYTES_DEFAULT, VOLUME_CHECK_INTERVAL, VOLUME_CHECK_REST_FACTOR};
 use crate::pod::spec::{PodSpec, StorageMedium, VolumeSource};
 use crate::pod::state::ContainerIndex;
-use crate::volume::{ContainerFiles, PodVolumes, Usage, quantity};
+use crate::volume::{ContainerFiles, PodVolumes, RemovedFile, Usage, quantity};
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 pub(super) struct StorageWatch {
     worked: AtomicBool,
     work: Notify,
-    last_look: Mutex<Option<Instant>>,
+    /// When the next look may begin.
+    next_look: Mutex<Option<Instant>>,
 }
 
 impl StorageWatch {
@@ -48,15 +50,27 @@ impl StorageWatch {
         while !self.worked.load(Ordering::Acquire) {
             self.work.notified().await;
         }
-        let last_look = *self.last_look.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last_look) = last_look {
-            tokio::time::sleep_until(last_look + VOLUME_CHECK_INTERVAL).await;
+        let next_look = *self.next_look();
+        if let Some(next_look) = next_look {
+            tokio::time::sleep_until(next_look).await;
         }
     }
 
     fn looks(&self) {
         self.worked.store(false, Ordering::Release);
-        *self.last_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.next_look() = Some(Instant::now() + VOLUME_CHECK_INTERVAL);
+    }
+
+    /// A look is over that took so long. Guests decide how much there is to look at, and the time for it is not theirs: so it may be no
+    /// more than a part of all time.
+    fn looked(&self, took: Duration) {
+        let mut next_look = self.next_look();
+        let rested = Instant::now() + took * VOLUME_CHECK_REST_FACTOR;
+        *next_look = (*next_look).max(Some(rested));
+    }
+
+    fn next_look(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.next_look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,25 +85,30 @@ impl Sandbox {
     /// reason to evict the pod.
     pub fn measure(&self) -> JoinHandle<Option<String>> {
         self.storage.looks();
-        let (volumes, spec) = (Arc::clone(&self.volumes), Arc::clone(&self.spec));
+        let (volumes, spec, watch) = (Arc::clone(&self.volumes), Arc::clone(&self.spec), Arc::clone(&self.storage));
         let runs = self.runs().iter().filter_map(|(index, run)| Some((*index, run.files.upgrade()?))).collect();
         tokio::task::spawn_blocking(move || {
-            over_limit(&spec, &volumes, runs).unwrap_or_else(|error| {
+            let begun = Instant::now();
+            let over = over_limit(&spec, &volumes, runs).unwrap_or_else(|error| {
                 tracing::warn!(target: "wasmpod::pod", error = error.chain(), "a volume could not be measured");
                 None
-            })
+            });
+            watch.looked(begun.elapsed());
+            over
         })
     }
 }
 
 /// As the kubelet looks: at each `emptyDir`, then at the pod, then at each container.
 fn over_limit(spec: &PodSpec, volumes: &PodVolumes, runs: Vec<(ContainerIndex, Arc<ContainerFiles>)>) -> Result<Option<String>> {
-    if let Some(over) = volumes.over_limit()? {
+    let removed: Vec<Vec<RemovedFile>> = runs.iter().map(|(_, files)| files.removed()).collect();
+    let roots = runs.iter().zip(&removed).map(|((index, files), removed)| Ok((*index, files.root_usage(removed)?)));
+    let roots = roots.collect::<Result<Vec<(ContainerIndex, Usage)>>>()?;
+    let removed = removed.concat();
+    if let Some(over) = volumes.over_limit(&removed)? {
         return Ok(Some(over.to_string()));
     }
-    let roots = runs.into_iter().map(|(index, files)| Ok((index, files.root_usage()?)));
-    let roots = roots.collect::<Result<Vec<(ContainerIndex, Usage)>>>()?;
-    if let Some(message) = pod_over_limit(spec, volumes, &roots)? {
+    if let Some(message) = pod_over_limit(spec, volumes, &roots, &removed)? {
         return Ok(Some(message));
     }
     for (index, used) in roots {
@@ -104,7 +123,12 @@ fn over_limit(spec: &PodSpec, volumes: &PodVolumes, runs: Vec<(ContainerIndex, A
 }
 
 /// All containers' own files and the `emptyDir`s on disk, against the sum of the containers' limits, if any has one.
-fn pod_over_limit(spec: &PodSpec, volumes: &PodVolumes, roots: &[(ContainerIndex, Usage)]) -> Result<Option<String>> {
+fn pod_over_limit(
+    spec: &PodSpec,
+    volumes: &PodVolumes,
+    roots: &[(ContainerIndex, Usage)],
+    removed: &[RemovedFile],
+) -> Result<Option<String>> {
     let limits = spec.containers.iter().filter_map(|container| container.ephemeral_storage_limit_bytes);
     let Some(limit_bytes) = limits.reduce(u64::saturating_add) else { return Ok(None) };
     let mut used = Usage { bytes: 0, complete: true };
@@ -116,7 +140,7 @@ fn pod_over_limit(spec: &PodSpec, volumes: &PodVolumes, roots: &[(ContainerIndex
     let on_disk =
         spec.volumes.iter().filter(|volume| matches!(volume.source, VolumeSource::EmptyDir { medium: StorageMedium::Disk, .. }));
     for volume in on_disk {
-        volumes.usage(&volume.name)?.into_iter().for_each(&mut add);
+        volumes.usage(&volume.name, removed)?.into_iter().for_each(&mut add);
     }
     let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {}.", quantity(limit_bytes));
     Ok(used.exceeds(limit_bytes).then_some(message))
@@ -144,5 +168,15 @@ mod tests {
         let asked = Instant::now();
         watch.due().await;
         assert_eq!(asked.elapsed(), VOLUME_CHECK_INTERVAL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_volume_that_takes_long_to_look_at_is_looked_at_seldom() {
+        let watch = StorageWatch::default();
+        watch.worked.store(true, Ordering::Release);
+        watch.looked(Duration::from_secs(2));
+        let asked = Instant::now();
+        watch.due().await;
+        assert_eq!(asked.elapsed(), Duration::from_secs(2) * VOLUME_CHECK_REST_FACTOR);
     }
 }

@@ -1,5 +1,6 @@
 //! The descriptors of a preview-1 module, as the guest numbers them.
 
+use super::directory::OpenDirectory;
 use super::errno::Errno;
 use super::sockets::{Socket, SocketDescriptor};
 use crate::limits;
@@ -11,8 +12,10 @@ use std::sync::Arc;
 pub(super) enum Descriptor {
     /// Standard input, output or error; wasmtime-wasi knows it too, under the number given.
     Standard { stream: Standard, nonblocking: bool, upstream: u32 },
-    /// A file or directory: the number that wasmtime-wasi has for it.
+    /// A file: the number that wasmtime-wasi has for it.
     File(u32),
+    /// A directory: that number, and the directory itself.
+    Directory(u32, OpenDirectory),
     /// A socket of the pod.
     Socket(SocketDescriptor),
 }
@@ -37,12 +40,13 @@ pub struct DescriptorTable {
 }
 
 impl DescriptorTable {
-    /// The descriptors of a new guest: the standard streams, then as many directories as wasmtime-wasi was given, then the listeners.
+    /// The descriptors of a new guest: the standard streams, then its directories, then the listeners.
     pub(in crate::wasi) fn new(directories: usize, listeners: &[Listener]) -> Self {
         let standard = [Standard::Input, Standard::Output, Standard::Error];
         let standard =
             standard.into_iter().zip(0..).map(|(stream, upstream)| Descriptor::Standard { stream, nonblocking: false, upstream });
-        let directories = (0..).skip(STANDARD_STREAMS).take(directories).map(Descriptor::File);
+        let directories = (0..directories).zip((0..).skip(STANDARD_STREAMS));
+        let directories = directories.map(|(index, upstream)| Descriptor::Directory(upstream, OpenDirectory::Preopened(index)));
         let listeners = listeners.iter().map(|listener| Descriptor::Socket(inherited(&listener.socket)));
         let slots: Vec<_> = standard.chain(directories).chain(listeners).map(Some).collect();
         Self { lowest: slots.len(), slots }
@@ -73,10 +77,20 @@ impl DescriptorTable {
         }
     }
 
+    /// The directory behind `fd`; `ENOTDIR` for everything else.
+    pub(super) fn directory(&self, fd: u32) -> Result<&OpenDirectory, Errno> {
+        match self.get(fd)? {
+            Descriptor::Directory(_, dir) => Ok(dir),
+            _ => Err(Errno::Notdir),
+        }
+    }
+
     /// wasmtime-wasi's number for `fd`; `otherwise` when it is a socket.
     pub(super) fn upstream(&self, fd: u32, otherwise: Errno) -> Result<u32, Errno> {
         match self.get(fd)? {
-            Descriptor::File(upstream) | Descriptor::Standard { upstream, .. } => Ok(*upstream),
+            Descriptor::File(upstream) | Descriptor::Directory(upstream, _) | Descriptor::Standard { upstream, .. } => {
+                Ok(*upstream)
+            }
             Descriptor::Socket(_) => Err(otherwise),
         }
     }
@@ -132,9 +146,14 @@ fn inherited(socket: &ListenSocket) -> SocketDescriptor {
 mod tests {
     use super::*;
 
+    /// A table with so many directories.
+    fn table(directories: usize) -> DescriptorTable {
+        DescriptorTable::new(directories, &[])
+    }
+
     #[test]
     fn the_lowest_free_number_is_given_first() {
-        let mut table = DescriptorTable::new(2, &[]);
+        let mut table = table(2);
         assert_eq!(table.insert(Descriptor::File(5)), Ok(5));
         assert_eq!(table.insert(Descriptor::File(6)), Ok(6));
         table.remove(6).unwrap();
@@ -147,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_table_ends_with_emfile() {
-        let mut table = DescriptorTable::new(0, &[]);
+        let mut table = table(0);
         for _ in 3..limits::DESCRIPTORS_PER_CONTAINER_MAX {
             table.insert(Descriptor::File(9)).unwrap();
         }
@@ -158,8 +177,8 @@ mod tests {
 
     #[test]
     fn renumbering_replaces_and_frees() {
-        let mut table = DescriptorTable::new(2, &[]);
-        assert!(matches!(table.renumber(4, 3), Ok(Some(Descriptor::File(3)))));
+        let mut table = table(2);
+        assert!(matches!(table.renumber(4, 3), Ok(Some(Descriptor::Directory(3, _)))));
         assert_eq!((table.upstream(3, Errno::Inval), table.upstream(4, Errno::Inval)), (Ok(4), Err(Errno::Badf)));
         assert!(matches!(table.renumber(3, 3), Ok(None)));
         assert!(matches!((table.renumber(3, 100), table.renumber(100, 3)), (Err(Errno::Badf), Err(Errno::Badf))));

@@ -18,6 +18,7 @@ pub(super) enum Errno {
     Connreset = 15,
     Destaddrreq = 17,
     Fault = 21,
+    Ilseq = 25,
     Inprogress = 26,
     Inval = 28,
     Io = 29,
@@ -26,6 +27,9 @@ pub(super) enum Errno {
     Msgsize = 35,
     Nametoolong = 37,
     Netunreach = 40,
+    Nfile = 41,
+    Noent = 44,
+    Nomem = 48,
     Nobufs = 42,
     Noprotoopt = 50,
     Notconn = 53,
@@ -50,6 +54,23 @@ pub(super) fn answer(result: Result<(), Errno>) -> i32 {
     match result {
         Ok(()) => 0,
         Err(errno) => errno as i32,
+    }
+}
+
+/// What went wrong with an open directory; a guest can act on little of it.
+impl From<std::io::Error> for Errno {
+    fn from(error: std::io::Error) -> Self {
+        use rustix::io::Errno as Os;
+        match Os::from_io_error(&error) {
+            Some(Os::ACCESS | Os::PERM) => Self::Acces,
+            Some(Os::INVAL) => Self::Inval,
+            Some(Os::MFILE) => Self::Mfile,
+            Some(Os::NFILE) => Self::Nfile,
+            Some(Os::NOENT) => Self::Noent,
+            Some(Os::NOMEM) => Self::Nomem,
+            Some(Os::NOTDIR) => Self::Notdir,
+            _ => Self::Io,
+        }
     }
 }
 

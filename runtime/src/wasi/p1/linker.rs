@@ -1,16 +1,23 @@
 //! What core modules can import: preview 1 and WasmEdge's socket functions.
 
 use super::descriptors::{Descriptor, STANDARD_STREAMS, Standard};
+use super::directory::OpenDirectory;
 use super::errno::{Errno, answer};
 use super::guest::Guest;
 use super::sockets::{Socket, SocketDescriptor};
 use super::wasmedge::{AddressOut, PortOut};
 use super::{FDFLAG_NONBLOCK, MODULE};
-use crate::wasi::HasWasi;
+use crate::limits;
+use crate::wasi::files::admit;
+use crate::wasi::{HasWasi, WasiState};
 use std::fmt;
+use std::sync::Arc;
+use wasmtime::component::Resource;
 use wasmtime::{Caller, Engine, ExternType, InstancePre, Linker, Module, Result};
-use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::filesystem::Descriptor as Opened;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as upstream;
+use wasmtime_wasi::{I32Exit, WasiView as _};
+use wiggle::GuestMemory;
 
 /// Makes core modules ready to be instantiated; made once an engine.
 pub struct CoreLinker<T: 'static> {
@@ -130,12 +137,40 @@ fn add_file_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
     delegate!(linker, fd_fdstat_set_rights, [a], (a: i32, b: i64, c: i64), otherwise Notsup);
     delegate!(linker, fd_filestat_set_size, [a], (a: i32, b: i64), otherwise Inval, await);
     delegate!(linker, fd_filestat_set_times, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Inval, await);
-    delegate!(linker, fd_pread, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
-    delegate!(linker, fd_pwrite, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Spipe, await);
-    delegate!(linker, fd_readdir, [a], (a: i32, b: i32, c: i32, d: i64, e: i32), otherwise Notdir, await);
     delegate!(linker, fd_seek, [a], (a: i32, b: i64, c: i32, d: i32), otherwise Spipe, await);
     delegate!(linker, fd_sync, [a], (a: i32), otherwise Inval, await);
     delegate!(linker, fd_tell, [a], (a: i32, b: i32), otherwise Spipe);
+    define!(linker, "fd_readdir", async |guest, (fd: u32, buffer: u32, length: u32, cookie: u64, used: u32)| {
+        guest.fd_readdir(fd, buffer, length, cookie, used).await
+    });
+    linker.func_wrap_async(MODULE, "fd_pread", |mut caller: Caller<'_, T>, (fd, b, c, d, e): (i32, u32, u32, i64, i32)| {
+        Box::new(async move {
+            let mut guest = Guest::new(&mut caller)?;
+            let fd = match guest.upstream_fd(fd, Errno::Spipe) {
+                Ok(fd) => fd,
+                Err(errno) => return Ok(errno as i32),
+            };
+            let shortened = guest.shorten(b, c);
+            let (mut memory, host) = guest.upstream()?;
+            let result = upstream::fd_pread(host, &mut memory, fd, b.cast_signed(), c.cast_signed(), d, e).await;
+            guest.restore(shortened);
+            result
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "fd_pwrite", |mut caller: Caller<'_, T>, (fd, b, c, d, e): (i32, u32, u32, i64, i32)| {
+        Box::new(async move {
+            let mut guest = Guest::new(&mut caller)?;
+            let fd = match guest.upstream_fd(fd, Errno::Spipe) {
+                Ok(fd) => fd,
+                Err(errno) => return Ok(errno as i32),
+            };
+            let shortened = guest.shorten(b, c);
+            let (mut memory, host) = guest.upstream()?;
+            let result = upstream::fd_pwrite(host, &mut memory, fd, b.cast_signed(), c.cast_signed(), d, e).await;
+            guest.restore(shortened);
+            result
+        })
+    })?;
     linker.func_wrap(MODULE, "fd_prestat_get", |mut caller: Caller<'_, T>, fd: i32, out: i32| {
         Guest::new(&mut caller)?.fd_prestat_get(fd, out)
     })?;
@@ -205,9 +240,10 @@ fn add_path_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
                     Ok(fd) => fd,
                     Err(errno) => return Ok(errno as i32),
                 };
+                let place = guest.next_resource()?;
                 let (mut memory, host) = guest.upstream()?;
                 match upstream::path_open(host, &mut memory, fd, a, b, c, d, e, f, g, fd_out).await? {
-                    0 => Ok(answer(guest.number(fd_out.cast_unsigned()))),
+                    0 => guest.number(place, fd_out.cast_unsigned()).await,
                     errno => Ok(errno),
                 }
             })
@@ -226,17 +262,81 @@ impl<T: HasWasi> Guest<'_, '_, T> {
         self.state().descriptors.reserve()
     }
 
-    /// Replaces wasmtime-wasi's number of a new file by one of ours.
-    fn number(&mut self, fd_out: u32) -> Result<(), Errno> {
+    /// The place that wasmtime-wasi's table gives to its next resource: its functions on descriptors do not tell.
+    fn next_resource(&mut self) -> Result<Option<u32>> {
+        let place = self.free_place();
+        if place != Some(0) {
+            return Ok(place);
+        }
+        // Nothing is in the table before the first call that needs a descriptor, such as this one; the directories come first there.
+        self.state().open_directories()?;
+        let mut space = [0; 8];
+        let host = &mut self.state().host;
+        upstream::fd_prestat_get(host, &mut GuestMemory::Unshared(&mut space), 0, 0)?;
+        Ok(self.free_place())
+    }
+
+    fn free_place(&mut self) -> Option<u32> {
+        let table = self.state().table();
+        let probe = table.push(()).ok()?;
+        let place = probe.rep();
+        table.delete(probe).ok()?;
+        Some(place)
+    }
+
+    /// Replaces wasmtime-wasi's number of a new file, whose resource is at `place`, by one of ours.
+    async fn number(&mut self, place: Option<u32>, fd_out: u32) -> Result<i32> {
         let (mut memory, state) = self.parts();
-        let fd = state.descriptors.insert(Descriptor::File(memory.u32(fd_out)?))?;
-        memory.put_u32(fd_out, fd)
+        let upstream = match memory.u32(fd_out) {
+            Ok(upstream) => upstream,
+            Err(errno) => return Ok(errno as i32),
+        };
+        // Builds with debug assertions do not use a place again, so that there it is the next one.
+        let mut places = place.into_iter().flat_map(|place| [place, place.saturating_add(1)]);
+        let WasiState { host, on_open, descriptors, .. } = state;
+        let table = host.ctx().table;
+        let opened = places.find_map(|place| table.get(&Resource::<Opened>::new_borrow(place)).ok());
+        let Some(opened) = opened.filter(|opened| admit(opened, on_open.as_ref())) else {
+            self.close(Descriptor::File(upstream)).await?;
+            return Ok(Errno::Nfile as i32);
+        };
+        let descriptor = match opened {
+            Opened::Dir(dir) => Descriptor::Directory(upstream, OpenDirectory::Opened(Arc::clone(&dir.dir))),
+            Opened::File(_) => Descriptor::File(upstream),
+        };
+        Ok(answer(descriptors.insert(descriptor).and_then(|fd| memory.put_u32(fd_out, fd))))
+    }
+
+    /// Lets wasmtime-wasi see no more of the first buffer that is not empty than it may copy at once, until [`restore`](Self::restore):
+    /// for more it would answer that it is out of memory, where files read or write less than was asked.
+    fn shorten(&mut self, buffers: u32, count: u32) -> Option<(u32, u32)> {
+        let mut memory = self.memory();
+        for index in 0..count.min(limits::IOVECS_PER_CALL_MAX) {
+            let length = memory.buffer(buffers, index).ok()?.length;
+            if length > limits::FILE_TRANSFER_BYTES_MAX {
+                let place = buffers.checked_add(index * 8 + 4)?;
+                memory.put_u32(place, limits::FILE_TRANSFER_BYTES_MAX).ok()?;
+                return Some((place, length));
+            }
+            if length > 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Gives a buffer that was shortened its length back.
+    fn restore(&mut self, shortened: Option<(u32, u32)>) {
+        if let Some((place, length)) = shortened {
+            // It could be written a moment ago, and memory does not shrink.
+            let _ = self.memory().put_u32(place, length);
+        }
     }
 
     /// `fd_close`, and the end of what `fd_renumber` replaces.
     async fn close(&mut self, descriptor: Descriptor) -> Result<i32> {
         match descriptor {
-            Descriptor::File(fd) | Descriptor::Standard { upstream: fd, .. } => {
+            Descriptor::File(fd) | Descriptor::Directory(fd, _) | Descriptor::Standard { upstream: fd, .. } => {
                 let (mut memory, host) = self.upstream()?;
                 upstream::fd_close(host, &mut memory, fd.cast_signed()).await
             }
@@ -257,16 +357,19 @@ impl<T: HasWasi> Guest<'_, '_, T> {
         Ok(match self.state().descriptors.get(fd)? {
             Descriptor::Standard { stream, nonblocking, .. } => Kind::Standard(*stream, *nonblocking),
             Descriptor::Socket(_) => Kind::Socket,
-            Descriptor::File(fd) => Kind::File(fd.cast_signed()),
+            Descriptor::File(fd) | Descriptor::Directory(fd, _) => Kind::File(fd.cast_signed()),
         })
     }
 
     async fn fd_read(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
         let result = match self.kind(fd) {
             Ok(Kind::File(fd)) => {
+                let shortened = self.shorten(buffers, count);
                 let (mut memory, host) = self.upstream()?;
                 let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
-                return upstream::fd_read(host, &mut memory, fd, buffers, count, out).await;
+                let result = upstream::fd_read(host, &mut memory, fd, buffers, count, out).await;
+                self.restore(shortened);
+                return result;
             }
             Ok(Kind::Socket) => self.receive(fd, buffers, count, 0).await.map(|received| received.length),
             Ok(Kind::Standard(Standard::Input, nonblocking)) => {
@@ -282,9 +385,12 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     async fn fd_write(&mut self, fd: u32, buffers: u32, count: u32, length_out: u32) -> Result<i32> {
         let result = match self.kind(fd) {
             Ok(Kind::File(fd)) => {
+                let shortened = self.shorten(buffers, count);
                 let (mut memory, host) = self.upstream()?;
                 let (buffers, count, out) = (buffers.cast_signed(), count.cast_signed(), length_out.cast_signed());
-                return upstream::fd_write(host, &mut memory, fd, buffers, count, out).await;
+                let result = upstream::fd_write(host, &mut memory, fd, buffers, count, out).await;
+                self.restore(shortened);
+                return result;
             }
             Ok(Kind::Socket) => self.send(fd, buffers, count, None).await,
             Ok(Kind::Standard(Standard::Input, _)) => Err(Errno::Badf),
@@ -337,7 +443,7 @@ impl<T: HasWasi> Guest<'_, '_, T> {
         let descriptor = self.state().descriptors.get_mut(fd);
         let nonblocking = match descriptor {
             Err(errno) => return Ok(errno as i32),
-            Ok(Descriptor::File(fd)) => {
+            Ok(Descriptor::File(fd) | Descriptor::Directory(fd, _)) => {
                 let fd = fd.cast_signed();
                 let (mut memory, host) = self.upstream()?;
                 return upstream::fd_fdstat_set_flags(host, &mut memory, fd, flags.cast_signed());

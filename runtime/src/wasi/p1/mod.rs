@@ -13,6 +13,7 @@
 //! with which a guest can open sockets of its own.
 
 mod descriptors;
+mod directory;
 mod errno;
 mod guest;
 mod linker;

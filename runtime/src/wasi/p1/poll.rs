@@ -109,7 +109,7 @@ fn deadline(state: &WasiState, clock: u32, timeout: Duration, absolute: bool) ->
 fn descriptor(state: &WasiState, fd: u32, event_type: u8) -> What {
     match (state.descriptors.get(fd), event_type) {
         (Err(errno), _) => What::Now(Some(errno)),
-        (Ok(Descriptor::File(_)), _) => What::Now(None),
+        (Ok(Descriptor::File(_) | Descriptor::Directory(..)), _) => What::Now(None),
         (Ok(Descriptor::Standard { stream: Standard::Input, .. }), READ) => What::Input(state.stdin.clone()),
         (Ok(Descriptor::Standard { stream: Standard::Output, .. }), WRITE) => What::Output(state.stdout.clone()),
         (Ok(Descriptor::Standard { stream: Standard::Error, .. }), WRITE) => What::Output(state.stderr.clone()),

@@ -22,6 +22,7 @@ fn module(body: &str) -> Vec<u8> {
         ("fd_read", 4),
         ("fd_close", 1),
         ("fd_renumber", 2),
+        ("fd_filestat_get", 2),
         ("fd_prestat_get", 2),
         ("fd_fdstat_get", 2),
         ("fd_fdstat_set_flags", 2),
@@ -43,6 +44,7 @@ fn module(body: &str) -> Vec<u8> {
             (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
             (import "wasi_snapshot_preview1" "path_open"
               (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_readdir" (func $fd_readdir (param i32 i32 i32 i64 i32) (result i32)))
             (memory (export "memory") 1)
             (data (i32.const 1024) "hello\n")
             (func $buffer (param $length i32) ;; one buffer at 1024, told at 0
@@ -342,6 +344,84 @@ async fn a_file_that_the_guest_cannot_be_told_about_is_not_opened() {
         assert_eq!(ended.status, Ok(errno), "{out}");
     }
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 0);
+}
+
+/// Lists the directory `$fd` into 100 bytes at 4096 at a time, and prints every name that is whole.
+const LIST: &str = r#"
+    (block $end (loop $pieces
+      (call $must (call $fd_readdir (i32.const $fd) (i32.const 4096) (i32.const 100) (i64.load (i32.const 512)) (i32.const 8)))
+      (i32.store (i32.const 520) (i32.const 4096))
+      (block $cut (loop $entries
+        ;; 520: where the entry is; 524: where it ends
+        (i32.store (i32.const 524) (i32.add (i32.add (i32.load (i32.const 520)) (i32.const 24))
+          (i32.load offset=16 (i32.load (i32.const 520)))))
+        (br_if $cut (i32.gt_u (i32.add (i32.load (i32.const 520)) (i32.const 24)) (i32.add (i32.const 4096) (i32.load (i32.const 8)))))
+        (br_if $cut (i32.gt_u (i32.load (i32.const 524)) (i32.add (i32.const 4096) (i32.load (i32.const 8)))))
+        (i32.store (i32.const 528) (i32.add (i32.load (i32.const 520)) (i32.const 24)))
+        (i32.store (i32.const 532) (i32.load offset=16 (i32.load (i32.const 520))))
+        ;; its name, and the newline that ends "hello"
+        (i32.store (i32.const 536) (i32.const 1029)) (i32.store (i32.const 540) (i32.const 1))
+        (call $must (call $fd_write (i32.const 1) (i32.const 528) (i32.const 2) (i32.const 544)))
+        (i64.store (i32.const 512) (i64.load (i32.load (i32.const 520))))
+        (i32.store (i32.const 520) (i32.load (i32.const 524)))
+        (br $entries)))
+      ;; A buffer that is not full is the end.
+      (br_if $end (i32.lt_u (i32.load (i32.const 8)) (i32.const 100)))
+      (br $pieces)))"#;
+
+#[tokio::test]
+async fn a_directory_is_listed_in_pieces_each_entry_once() {
+    let (host, preopen) = directory(false);
+    let names: Vec<String> = (0..300).map(|at| format!("file-{at}")).collect();
+    for name in &names {
+        std::fs::write(host.path().join(name), "").unwrap();
+    }
+    let list = LIST.replace("$fd)", "3)");
+    let ended =
+        run(pod().container("guest"), &module(&list), |config| config.directories = Directories::given(vec![preopen])).await;
+    assert_eq!(ended.status, Ok(0), "{ended:?}");
+    let (mut listed, mut expected): (Vec<&str>, Vec<&str>) = (ended.output.lines().collect(), vec![".", ".."]);
+    expected.extend(names.iter().map(String::as_str));
+    listed.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+}
+
+#[tokio::test]
+async fn a_directory_that_was_opened_is_listed_too_and_a_file_is_none() {
+    let (host, preopen) = directory(false);
+    std::fs::create_dir(host.path().join("hello")).unwrap();
+    std::fs::write(host.path().join("hello/inside"), "").unwrap();
+    let open = OPEN.replace("$out", "16").replace("(i32.const 1)\n    (i64.const 66)", "(i32.const 2)\n    (i64.const 0)");
+    let list = LIST.replace("$fd)", "4)");
+    let body = format!("(call $must {open}) {list}");
+    let ended =
+        run(pod().container("guest"), &module(&body), |config| config.directories = Directories::given(vec![preopen.clone()]))
+            .await;
+    assert_eq!((ended.status, ended.output.contains("inside")), (Ok(0), true), "{}", ended.output);
+    let readdir = |fd: u32| {
+        format!(
+            "(call $proc_exit (call $fd_readdir (i32.const {fd}) (i32.const 4096) (i32.const 100) (i64.const 0) (i32.const 8)))"
+        )
+    };
+    for (fd, errno) in [(1, 54), (77, 8)] {
+        let ended = run(pod().container("guest"), &module(&readdir(fd)), |config| {
+            config.directories = Directories::given(vec![preopen.clone()])
+        })
+        .await;
+        assert_eq!(ended.status, Ok(errno), "{fd}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_and_a_stat_give_a_file_the_same_number() {
+    let (_host, preopen) = directory(false);
+    // The first entry is the directory itself.
+    let body = "(call $must (call $fd_readdir (i32.const 3) (i32.const 4096) (i32.const 25) (i64.const 0) (i32.const 8)))
+                (call $must (call $fd_filestat_get (i32.const 3) (i32.const 512)))
+                (call $proc_exit (i64.eq (i64.load offset=8 (i32.const 4096)) (i64.load offset=8 (i32.const 512))))";
+    let ended = run(pod().container("guest"), &module(body), |config| config.directories = Directories::given(vec![preopen])).await;
+    assert_eq!(ended.status, Ok(1));
 }
 
 #[tokio::test]
