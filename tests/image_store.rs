@@ -53,7 +53,7 @@ fn saved(folder: &Folder, archive_name: &str, name: &str, config: (&str, String)
 }
 
 /// An archive with a CNCF artifact.
-fn artifact(folder: &Folder, archive_name: &str, name: &str, wasm: Vec<u8>) -> PathBuf {
+pub(crate) fn artifact(folder: &Folder, archive_name: &str, name: &str, wasm: Vec<u8>) -> PathBuf {
     let config = json!({ "architecture": "wasm", "os": "wasip1" }).to_string();
     saved(folder, archive_name, name, (CONFIG_WASM, config), &[(LAYER_WASM, wasm)])
 }
@@ -176,7 +176,7 @@ fn what_wasmpod_saves_is_read_by_skopeo_and_the_other_way_round() {
 }
 
 /// A module of some size: a data segment that is nowhere twice the same.
-fn large(mebibytes: usize) -> Vec<u8> {
+pub(crate) fn large(mebibytes: usize) -> Vec<u8> {
     let mut wasm = hello();
     let (mut state, mut data) = (0x9e37_79b9_7f4a_7c15_u64, Vec::with_capacity(mebibytes << 20));
     while data.len() < mebibytes << 20 {
@@ -204,7 +204,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Every blob that can be seen is whole.
-fn check_blobs(images: &Path) {
+pub(crate) fn check_blobs(images: &Path) {
     for blob in files(&images.join("blobs/sha256")) {
         let digest = Digest::of(&std::fs::read(&blob).unwrap()).hex();
         assert_eq!(blob.file_name().unwrap().to_str(), Some(digest.as_str()), "a blob is not what its name says");
@@ -230,7 +230,7 @@ fn processes_that_load_the_same_image_agree() {
 fn kills() -> u32 {
     #[allow(clippy::disallowed_methods, reason = "a test asks how thorough it is to be")]
     let slow = std::env::var_os("WASMPOD_SLOW").is_some();
-    if slow { 200 } else { 25 }
+    if slow { 500 } else { 25 }
 }
 
 #[test]

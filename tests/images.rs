@@ -283,7 +283,7 @@ fn a_hundred_pulls_make_one_download_of_each_blob() {
 
 #[test]
 fn killed_pulls_leave_nothing_that_is_in_the_way() {
-    let kills = if std::env::var_os("WASMPOD_SLOW").is_some() { 200 } else { 25 };
+    let kills = if std::env::var_os("WASMPOD_SLOW").is_some() { 500 } else { 25 };
     // Big enough to be killed in the midst.
     let module = wasm(&format!(
         "(module (memory (export \"memory\") 20) (func (export \"_start\")) (data (i32.const 0) \"{}\"))",

@@ -14,7 +14,6 @@
 mod adversaries;
 mod architecture;
 mod bench;
-mod bounded_memory;
 mod compiler;
 mod conformance;
 mod errors;

@@ -14,7 +14,7 @@ const OPENAT2: i64 = 437;
 
 /// How the kernel answers `openat2`, with which paths are resolved in one call.
 #[derive(Clone, Copy)]
-enum Openat2 {
+pub(super) enum Openat2 {
     Works,
     /// As under a seccomp filter that has never heard of it: paths are then resolved step by step.
     Refused(rustix::io::Errno),
@@ -96,7 +96,7 @@ fn plant_links(inside: &Path, outside: &Path) {
 }
 
 /// Starts the command, under a filter if need be: it holds for the thread that starts a program and for that program.
-fn run(mut command: Command, openat2: Openat2) -> Finished {
+pub(super) fn run(mut command: Command, openat2: Openat2) -> Finished {
     let started = std::thread::spawn(move || {
         if let Openat2::Refused(errno) = openat2 {
             let refuse = SeccompAction::Errno(u32::try_from(errno.raw_os_error()).unwrap());
@@ -115,7 +115,7 @@ fn run(mut command: Command, openat2: Openat2) -> Finished {
 }
 
 /// All that can be known of a tree: kinds, modes, times, link counts and contents.
-fn tree(root: &Path) -> BTreeMap<String, String> {
+pub(super) fn tree(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {

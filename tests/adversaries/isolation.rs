@@ -6,6 +6,7 @@ use crate::harness::{Folder, Program};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ fn b3_the_machines_own_addresses_are_out_of_reach() {
             "[::ffff:0.0.0.0]",
             "[::127.0.0.1]",
             "[64:ff9b::127.0.0.1]",
+            "[64:ff9b:1::127.0.0.1]",
+            "[::ffff:0:127.0.0.1]",
             "[fe80::1]",
             "169.254.169.254",
             "localhost",
@@ -151,10 +154,16 @@ fn b6_nothing_of_the_machines_environment_is_seen() {
 }
 
 #[test]
-fn b6_a_running_program_holds_only_what_it_needs() {
-    let folder = Folder::new().with("guest.wat", crate::guests::says_ready_and_spins());
-    let mut child = Program::spawn(&mut folder.wasmpod(&["run", "guest.wat"]));
-    child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+fn b6_a_program_with_twenty_pods_holds_only_what_it_needs() {
+    let pod = |at| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: p{at}}}, spec: {{containers: [{{name: guest, image: 'file:./guest.wat'}}]}}}}\n"
+        )
+    };
+    let folder = Folder::new().with("pods.yaml", (0..20).map(pod).collect::<String>());
+    let folder = folder.with("guest.wat", crate::guests::says_ready_and_spins());
+    let mut child = Program::spawn(&mut folder.wasmpod(&["run", "pods.yaml"]));
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 20 * 6]).unwrap();
     let own = folder.path().display().to_string();
     let cache = crate::harness::shared_cache().display().to_string();
     for entry in fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap() {
@@ -193,6 +202,31 @@ fn b6_the_compiler_gives_up_every_privilege_before_it_reads() {
     }
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn b7_what_is_written_is_the_users_alone_whatever_the_umask() {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: pod}, spec: {volumes: [{name: data, emptyDir: {}}], containers: [\
+               {name: guest, image: 'file:./guest.wat', volumeMounts: [{name: data, mountPath: /data}]}]}}";
+    for umask in ["0", "022"] {
+        let folder = Folder::new().with("pod.yaml", pod).with("guest.wat", crate::guests::says_ready_and_spins());
+        let wasmpod = folder.wasmpod(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask} && exec \"$0\" run pod.yaml")]).arg(wasmpod.get_program());
+        command.envs(wasmpod.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(folder.path());
+        command.env("WASMPOD_CACHE_DIR", folder.path().join("cache"));
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = Program::spawn(&mut command);
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+        // What lies in a directory that nobody else may enter is as safe as that.
+        let mut folders: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.retain(|path| path.is_dir());
+        assert!(folders.len() >= 2, "{folders:?}");
+        for path in folders {
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o700, "{path:?} under umask {umask}");
+        }
+    }
 }
 
 #[test]

@@ -77,7 +77,8 @@ impl TestPod {
     /// Waits until a container has printed `text`.
     pub async fn prints(&self, container: usize, text: &str) {
         while !self.printed(container).contains(text) {
-            assert!(!self.pod.state().is_finished(), "ended without printing {text:?}: {:?}", self.printed(container));
+            let state = self.pod.state();
+            assert!(!state.is_finished(), "ended without printing {text:?}: {:?}, {:?}", self.printed(container), state.outcome());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -97,15 +98,20 @@ pub async fn prepare(folder: &Folder, manifest: &str, adjust: impl FnOnce(&mut P
         let image = load(&container.image, folder.path()).await;
         images.push(ContainerImage { exec_program: exec_program.clone(), ..image });
     }
+    (sandbox(engine(), folder, spec).await, images)
+}
+
+/// The sandbox of a pod on an engine.
+pub async fn sandbox(engine: &Engine, folder: &Folder, spec: PodSpec) -> Sandbox {
     let config = SandboxConfig {
-        engine: engine().clone(),
+        engine: engine.clone(),
         addresses: addresses().take().unwrap(),
         state_dir: folder.path().to_path_buf(),
         claims_dir: None,
         publish: Vec::new(),
         stdin: None,
     };
-    (Sandbox::prepare(spec, config).await.unwrap(), images)
+    Sandbox::prepare(spec, config).await.unwrap()
 }
 
 pub async fn load(image: &str, base: &Path) -> ContainerImage {

@@ -1,13 +1,15 @@
 //! Containers without a pod's task: for what their handles can do.
 
 use super::Folder;
-use super::pods::{engine, prepare};
+use super::pods::{self, engine, prepare};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use wasmpod::container::{Container, ContainerEvent, ExecConfig};
+use wasmpod::engine::Engine;
 use wasmpod::log::{LogSink, LogWriter, Stream, deliver, pipe};
+use wasmpod::manifest::{LowerContext, Manifest};
 use wasmpod::pod::spec::PodSpec;
 use wasmpod::pod::state::{ContainerExit, ContainerIndex, Signal};
 use wasmpod::pod::{ContainerImage, Sandbox};
@@ -29,12 +31,25 @@ impl TestSandbox {
         Self { sandbox, images, folder }
     }
 
+    /// The same on another engine than that of all tests, with no images: programs are given to [`start_program`](Self::start_program).
+    pub async fn on(engine: &Engine, folder: Folder, manifest: &str) -> Self {
+        let manifest = Manifest::parse(manifest, "test").unwrap();
+        let spec = manifest.lower(|_| LowerContext::new("uid")).unwrap().remove(0).spec;
+        let sandbox = pods::sandbox(engine, &folder, spec).await;
+        Self { sandbox, images: Vec::new(), folder }
+    }
+
     /// Starts a container.
     pub fn start(&self, index: usize) -> Run {
+        self.start_program(index, &self.images[index])
+    }
+
+    /// Starts a container with another program than its own.
+    pub fn start_program(&self, index: usize, image: &ContainerImage) -> Run {
         let (log, output, delivered) = captured();
         let (send, events) = unbounded_channel();
         let report = move |event| drop(send.send(event));
-        let container = self.sandbox.start(ContainerIndex(index), &self.images[index], &log, report).unwrap();
+        let container = self.sandbox.start(ContainerIndex(index), image, &log, report).unwrap();
         Run { container: Some(container), events, output, delivered: Some(delivered) }
     }
 
@@ -98,14 +113,18 @@ impl Run {
 
     /// Waits until it has ended and everything that it printed is there.
     pub async fn exit(&mut self) -> ContainerExit {
+        let exit = self.end().await.unwrap_or_else(|error| panic!("{}", error.chain()));
+        self.delivered.take().unwrap().await.unwrap().unwrap();
+        exit
+    }
+
+    /// Waits until it has ended, or could not be started.
+    pub async fn end(&mut self) -> wasmpod::Result<ContainerExit> {
         loop {
             match self.event().await {
                 ContainerEvent::Started => {}
-                ContainerEvent::Exited(exit) => {
-                    self.delivered.take().unwrap().await.unwrap().unwrap();
-                    return exit;
-                }
-                ContainerEvent::StartFailed(error) => panic!("{}", error.chain()),
+                ContainerEvent::Exited(exit) => return Ok(exit),
+                ContainerEvent::StartFailed(error) => return Err(error),
             }
         }
     }
