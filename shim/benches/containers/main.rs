@@ -77,7 +77,8 @@ fn main() {
     let measures = std::env::args().any(|argument| argument == "--bench");
     let rounds = if measures { Rounds { ctr: 40, api: 60, cri: 20 } } else { Rounds { ctr: 1, api: 1, cri: 1 } };
     let shims = tempfile::tempdir().unwrap();
-    let example = ["-p", "containerd-shim-wasmpod", "--example", "containerd-shim-idle-v1"];
+    // Of the whole workspace: with the features of this package alone, everything would be compiled once more.
+    let example = ["--workspace", "--example", "containerd-shim-idle-v1"];
     let idle = harness::build("examples/containerd-shim-idle-v1", &example);
     std::os::unix::fs::symlink(SHIM, shims.path().join("containerd-shim-wasmpod-v1")).unwrap();
     std::os::unix::fs::symlink(idle, shims.path().join("containerd-shim-idle-v1")).unwrap();

@@ -23,6 +23,8 @@ const CRI: &str = r#"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "localhost/pause:1"
 stream_server_port = "0"
+# Where the tests may not make a process less likely to be killed for memory (CAP_SYS_RESOURCE), runc starts no sandbox without this.
+restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
 default_runtime_name = "wasmpod"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasmpod]
