@@ -1,11 +1,10 @@
-//! The pages that say what holds, and by which test or benchmark it shows: everything named there must exist.
+//! `SPECIFICATION.md` says what holds, and by which test or benchmark it shows: everything named there must exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The pages, and the headers of their tables whose last column names tests or benchmarks.
-const PAGES: [(&str, &str); 2] =
-    [("SPECIFICATION.md", include_str!("../SPECIFICATION.md")), ("docs/threat-model.md", include_str!("../docs/threat-model.md"))];
+/// The page whose tables' last column names tests or benchmarks.
+const PAGE: &str = include_str!("../SPECIFICATION.md");
 
 /// What the last column of a page's tables names.
 fn named(page: &str) -> BTreeSet<String> {
@@ -51,20 +50,17 @@ fn is_there(path: &str, existing: &BTreeSet<String>) -> bool {
 }
 
 #[test]
-fn every_test_and_benchmark_that_a_page_names_exists() {
+fn every_test_and_benchmark_that_the_specification_names_exists() {
     let existing = existing();
-    for (page, text) in PAGES {
-        let named = named(text);
-        assert!(named.len() > 20, "{page} names hardly anything");
-        let missing: Vec<&String> = named.iter().filter(|path| !is_there(path, &existing)).collect();
-        assert!(missing.is_empty(), "{page} names what does not exist: {missing:?}");
-    }
+    let named = named(PAGE);
+    assert!(named.len() > 20, "it names hardly anything");
+    let missing: Vec<&String> = named.iter().filter(|path| !is_there(path, &existing)).collect();
+    assert!(missing.is_empty(), "it names what does not exist: {missing:?}");
 }
 
 #[test]
 fn what_is_not_met_says_its_value() {
-    let text = PAGES[0].1;
-    for line in text.lines().filter(|line| line.starts_with('|') && line.contains("not met")) {
+    for line in PAGE.lines().filter(|line| line.starts_with('|') && line.contains("not met")) {
         assert!(line.chars().any(|character| character.is_ascii_digit()), "no value: {line}");
     }
 }
