@@ -39,7 +39,7 @@ build() { # example target programs...
   local example=$1 target=$2 built
   shift 2
   # Paths of the machine that builds do not belong into the guests, nor may they change their checksums.
-  RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/examples" \
+  RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=${PWD%/*}=/wasmpod --remap-path-prefix=$PWD=/examples" \
     cargo build --locked --quiet --release --target "$target" --manifest-path "$example/Cargo.toml"
   for program; do
     built="${CARGO_TARGET_DIR:-target}/$target/release/$program.wasm"

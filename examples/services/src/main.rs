@@ -47,7 +47,7 @@ fn run(words: &[&str]) -> Result<Option<u8>> {
         }
         ["list", folder] => list(folder)?,
         ["remove", file] => fs::remove_file(file)?,
-        ["await", file] => retry(|| fs::metadata(file).map(drop))?,
+        ["await", file] => retry(|| awaited(file))?,
         ["sleep", milliseconds] => sleep(Duration::from_millis(number(milliseconds)?)),
         ["forever"] => loop {
             sleep(Duration::from_secs(3600));
@@ -83,6 +83,11 @@ fn run(words: &[&str]) -> Result<Option<u8>> {
         _ => return Err(Error::other("no such command")),
     }
     Ok(None)
+}
+
+/// Another container is still writing what is there and empty.
+fn awaited(file: &str) -> Result<()> {
+    if fs::metadata(file)?.len() > 0 { Ok(()) } else { Err(Error::other("the file is empty")) }
 }
 
 fn number(text: &str) -> Result<u64> {
