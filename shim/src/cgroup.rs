@@ -18,15 +18,28 @@ pub(crate) fn is_version_2() -> bool {
     Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
+/// Makes the group `path` in every hierarchy and moves this thread there, and with it all threads that it starts later: to be called
+/// while there is no other one. Says whether it could.
+///
+/// The kernel moves a process only after all processors have passed through it, which takes milliseconds; a thread that moves itself
+/// waits for nobody (Linux, `cgroup_procs_write_start`). Version 2 takes whole processes only.
+pub(crate) fn join_alone(path: &str) -> bool {
+    !is_version_2() && enter(path, "tasks", "0").is_ok()
+}
+
 /// Makes the group `path` in every hierarchy and moves this process there.
 ///
 /// # Errors
 /// Some hierarchy does not let it.
 pub(crate) fn join(path: &str) -> Result<()> {
+    enter(path, "cgroup.procs", &std::process::id().to_string())
+}
+
+fn enter(path: &str, file: &str, who: &str) -> Result<()> {
     for dir in directories(&relative(path)) {
         let failed = |error| Error::io("cannot join the control group", error).at(dir.display().to_string());
         std::fs::create_dir_all(&dir).map_err(failed)?;
-        std::fs::write(dir.join("cgroup.procs"), std::process::id().to_string()).map_err(failed)?;
+        std::fs::write(dir.join(file), who).map_err(failed)?;
     }
     Ok(())
 }

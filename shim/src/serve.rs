@@ -1,8 +1,8 @@
 //! The server of a pod: what `start` leaves behind.
 //!
 //! ```text
-//!   alone in its session ─▶ log ─▶ namespaces, privileges ─▶ threads ─▶ requests ─▶ Shutdown ─▶ clean up
-//!                                                               └─▶ control group, engine: aside, before a guest runs
+//!   alone in its session ─▶ log ─▶ namespaces, privileges ─▶ control group ─▶ threads ─▶ requests ─▶ Shutdown ─▶ clean up
+//!                                                                                └─▶ engine: aside, before a guest runs
 //! ```
 
 use crate::arguments::Arguments;
@@ -39,11 +39,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     log::start(&bundle, arguments.debug);
     let plan = Plan::read(&bundle, &arguments.id);
     let entered = plan.and_then(|plan| surroundings::enter(&plan).map(|()| plan));
+    let group = entered.as_ref().ok().and_then(|plan| plan.cgroup.clone());
+    let group_to_join = group.clone().filter(|group| !cgroup::join_alone(group));
     // Requests are served on this thread, the only one that mounts. All others descend from the ones that the runtime starts.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(privileges::drop_mounting).build();
     let runtime = runtime.map_err(|error| Error::io("cannot start the event loop", error))?;
-    let group = entered.as_ref().ok().and_then(|plan| plan.cgroup.clone());
-    let served = runtime.block_on(serve(arguments, listener, entered));
+    let served = runtime.block_on(serve(arguments, listener, entered, group_to_join));
     // A guest may be in the middle of something that cannot be interrupted.
     runtime.shutdown_background();
     if let Some(socket) = &arguments.socket {
@@ -67,10 +68,10 @@ fn take_listener() -> Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Plan>) -> Result<()> {
+async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Plan>, group: Option<String>) -> Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)
         .map_err(|error| Error::io("cannot listen on the socket that `start` made", error))?;
-    let joined = join_cgroup(entered.as_ref().ok().and_then(|plan| plan.cgroup.clone()));
+    let joined = join_cgroup(group);
     let runs_at_once = entered.as_ref().is_ok_and(runs_something);
     let network = entered.and_then(|plan| {
         tracing::debug!(isolated = plan.network == Network::Isolated, "serving");
@@ -97,8 +98,8 @@ async fn serve(arguments: &Arguments, listener: UnixListener, entered: Result<Pl
     Ok(())
 }
 
-/// Joins the pod's control group, aside; tells when that is done. The kernel moves a process only after all processors have passed
-/// through it, which takes milliseconds, and nothing but guests needs to be inside.
+/// Joins the pod's control group, unless that is done, aside; tells when it is. It takes milliseconds, see [`cgroup::join_alone`], and
+/// nothing but guests needs to be inside.
 fn join_cgroup(path: Option<String>) -> watch::Receiver<bool> {
     let done = watch::Sender::new(path.is_none());
     let joined = done.subscribe();

@@ -39,6 +39,32 @@ fn settled(containerd: &Containerd) -> [usize; 7] {
     held
 }
 
+/// A thread that stood elsewhere would escape the limits that Kubernetes sets for the pod.
+#[test]
+fn every_thread_of_a_pod_stands_in_its_control_group() {
+    if !can_run() {
+        return;
+    }
+    let containerd = Containerd::start();
+    containerd.import_guests(&["block-in-sleep"]);
+    containerd.run_detached(&[GUESTS, "grouped"]);
+    let [shim] = containerd.shims()[..] else { panic!("one container, one server") };
+    let threads = std::fs::read_dir(format!("/proc/{shim}/task")).unwrap().map(|thread| thread.unwrap().path());
+    let groups: Vec<String> = threads.map(|thread| std::fs::read_to_string(thread.join("cgroup")).unwrap()).collect();
+    assert!(groups.len() > 2, "the guests have threads of their own");
+    for group in groups.iter().flat_map(|groups| limiting(groups)) {
+        assert!(group.ends_with(":/default/grouped"), "{group}");
+    }
+}
+
+/// The lines of `/proc/PID/cgroup` that Kubernetes' limits go by: of some hierarchies of version 1, or of version 2 where that is all.
+fn limiting(groups: &str) -> Vec<&str> {
+    let of_version_1 =
+        |line: &&str| [":cpu", ":memory:", ":pids:"].iter().any(|name| line.contains(name)) && !line.contains(":cpuset:");
+    let found: Vec<&str> = groups.lines().filter(of_version_1).collect();
+    if found.is_empty() { groups.lines().collect() } else { found }
+}
+
 #[test]
 fn a_server_that_is_killed_is_an_exit_137() {
     if !can_run() {
