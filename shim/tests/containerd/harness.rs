@@ -73,7 +73,7 @@ pub(crate) fn build(path: &str, target: &[&str]) -> PathBuf {
     let dir = Path::new(SHIM).parent().unwrap();
     let path = dir.join(path);
     if !path.exists() {
-        let profile: &[&str] = if dir.ends_with("release") { &["--release"] } else { &[] };
+        let profile: &[&str] = if dir.ends_with("release") { &["--profile", "bench"] } else { &[] };
         let built = Command::new(env!("CARGO")).arg("build").args(profile).args(target).status();
         assert!(built.unwrap().success() && path.exists());
     }

@@ -4,7 +4,9 @@ use super::environment;
 use super::harmless::harmless;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 use wasmpod::Error;
 
 /// Prints `error`, its causes and its hint, and gives the exit status for it.
@@ -61,12 +63,14 @@ pub(crate) fn stderr_is_coloured() -> bool {
 ///
 /// wasmtime-wasi makes a span for every host call at INFO, which costs a factor of ten: it stays below, whatever is asked.
 pub(crate) fn init_tracing(verbosity: u8) {
-    let level = match verbosity {
+    let chosen = match verbosity {
         0 => return,
-        1 => "wasmpod=info",
-        2 => "wasmpod=debug",
-        _ => "debug,wasmpod=trace",
+        1 => Targets::new().with_target("wasmpod", Level::INFO),
+        2 => Targets::new().with_target("wasmpod", Level::DEBUG),
+        _ => Targets::new().with_default(Level::DEBUG).with_target("wasmpod", Level::TRACE),
     };
-    let filter = EnvFilter::new(format!("{level},wasmtime_wasi=warn,wasmtime_wasi_io=warn,wasmtime_wasi_http=warn,cranelift=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_coloured()).init();
+    // A target stands for all that begin with it.
+    let chosen = chosen.with_targets([("wasmtime_wasi", Level::WARN), ("cranelift", Level::WARN)]);
+    let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(stderr_is_coloured());
+    tracing_subscriber::registry().with(shown.with_filter(chosen)).init();
 }
