@@ -235,6 +235,10 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 /// A pollable that was dropped leaves its waker behind until the pipe is next read, so the number has to end somewhere.
 pub const LOG_WRITERS_WAITING_MAX: usize = 1024;
 
+/// How many runs of containers `wasmpod run` lets wait for the thread that shows their output, when a terminal has stopped and that
+/// thread with it. What starts beyond that is not shown. Each holds up to [`LOG_PIPE_BYTES_MAX`].
+pub const LOG_READERS_WAITING_MAX: usize = 4096;
+
 // ---- Images (`image`) ----
 
 /// The largest WebAssembly file that is read; an interpreter with its whole library has 30 to 80 MiB.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use wasmpod::limits::LOG_READERS_WAITING_MAX;
 use wasmpod::log::{LineSink, Lines, LogLine, LogReader, LogSink, Stream, deliver};
 
 /// The colours that containers take in turn; red is left to errors.
@@ -40,7 +41,7 @@ pub(crate) enum Destination {
 #[derive(Debug)]
 pub(crate) struct Printer {
     /// None once no more output is to come.
-    readers: Mutex<Option<mpsc::UnboundedSender<Source>>>,
+    readers: Mutex<Option<mpsc::Sender<Source>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Answers when the thread has shown everything and ends.
     shown: Mutex<Option<oneshot::Receiver<()>>>,
@@ -140,7 +141,7 @@ impl Printer {
     pub(crate) fn start(destination: Destination, raw: bool) -> io::Result<Self> {
         let none = Streams { stdout: false, stderr: false };
         let display = Display { destination, harmless: if raw { none } else { Streams::on_terminals(destination) } };
-        let (readers, inbox) = mpsc::unbounded_channel();
+        let (readers, inbox) = mpsc::channel(LOG_READERS_WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let closed = Arc::new(Notify::new());
         let print = print(inbox, display, Arc::clone(&closed));
@@ -157,8 +158,9 @@ impl Printer {
     /// Shows what comes out of `reader`, until the container closes it.
     pub(crate) fn show(&self, reader: LogReader, prefix: Option<Prefix>) {
         if let Some(readers) = &*locked(&self.readers) {
-            // The thread is gone only when the output is: then the reader is dropped, and the container writes into the void.
-            drop(readers.send(Source { reader, prefix }));
+            // The thread is gone only when the output is, and far behind only when a terminal has stopped for long: then the reader is
+            // dropped, and the container writes into the void.
+            drop(readers.try_send(Source { reader, prefix }));
         }
     }
 
@@ -186,7 +188,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn print(mut inbox: mpsc::UnboundedReceiver<Source>, display: Display, closed: Arc<Notify>) {
+async fn print(mut inbox: mpsc::Receiver<Source>, display: Display, closed: Arc<Notify>) {
     let mut sources = JoinSet::new();
     loop {
         tokio::select! {
@@ -308,5 +310,34 @@ fn write_to(stream: Stream, destination: Destination, write: impl FnOnce(&mut dy
     match (stream, destination) {
         (Stream::Stdout, Destination::Apart) => write(&mut io::stdout().lock()),
         _ => write(&mut io::stderr().lock()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use wasmpod::log::pipe;
+
+    /// A printer whose thread is stuck: nobody takes what is to be shown.
+    fn stuck() -> (Printer, mpsc::Receiver<Source>) {
+        let (readers, inbox) = mpsc::channel(LOG_READERS_WAITING_MAX);
+        let printer = Printer {
+            readers: Mutex::new(Some(readers)),
+            thread: Mutex::default(),
+            shown: Mutex::default(),
+            closed: Arc::default(),
+        };
+        (printer, inbox)
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_has_stopped_holds_so_many_runs_and_those_beyond_print_into_the_void() {
+        let (printer, inbox) = stuck();
+        for _ in 0..LOG_READERS_WAITING_MAX + 2 {
+            printer.show(pipe().1, None);
+        }
+        assert_eq!(inbox.len(), LOG_READERS_WAITING_MAX);
     }
 }
