@@ -36,4 +36,4 @@ measure first --mode first --against wasmtime --runs 20 --duration 60s
 measure warm --mode warm examples/hello/hello.wasm examples/two-containers/pod.yaml
 measure ready --mode ready --against wasmtime --runs 100 --duration 60s examples/http/front.wasm
 measure throughput --mode throughput
-measure density --mode density --pods 8000
+measure density --mode density --pods 10000

@@ -123,7 +123,7 @@ fn row(series: &Series, scale: Scale) -> String {
     let cell = |estimate: Estimate| scale.show(estimate.value);
     let interval = |Estimate { low, high, .. }: Estimate| {
         let end = |end: Option<f64>| end.map_or_else(|| "?".to_owned(), |end| scale.show(end));
-        format!("{} - {}", end(low), end(high))
+        format!("{}–{}", end(low), end(high))
     };
     let (p50, p90, p99) = (summary.p50, summary.p90, summary.p99);
     let mut text = String::new();
@@ -146,7 +146,7 @@ fn row(series: &Series, scale: Scale) -> String {
 /// The interval of a ratio in words.
 fn between(ratio: &Estimate) -> String {
     match (ratio.low, ratio.high) {
-        (Some(low), Some(high)) => format!(" ({CONFIDENCE_PERCENT} %: {} - {})", digits(low), digits(high)),
+        (Some(low), Some(high)) => format!(" ({CONFIDENCE_PERCENT} %: {}–{})", digits(low), digits(high)),
         _ => String::new(),
     }
 }
@@ -251,7 +251,7 @@ mod tests {
             series.values.truncate(3);
         }
         let text = text(&report);
-        assert!(text.contains("? - ?"), "{text}");
+        assert!(text.contains("?–?"), "{text}");
     }
 
     #[test]

@@ -23,7 +23,8 @@ impl Unit {
     /// The scale that suits values like this one.
     pub(super) fn scale(self, typical: f64) -> Scale {
         let (factor, label) = match self {
-            Self::PerSecond => (1.0, "/s"),
+            Self::PerSecond if typical < 1e4 => (1.0, "/s"),
+            Self::PerSecond => (1e-3, "k/s"),
             Self::Seconds if typical < 1e-6 => (1e9, "ns"),
             Self::Seconds if typical < 1e-3 => (1e6, "µs"),
             Self::Seconds if typical < 1.0 => (1e3, "ms"),
@@ -71,7 +72,8 @@ mod tests {
         assert_eq!(Unit::Seconds.show(0.000_061_3), "61.3 µs");
         assert_eq!(Unit::Seconds.show(0.003_21), "3.21 ms");
         assert_eq!(Unit::Seconds.show(2.5), "2.50 s");
-        assert_eq!(Unit::PerSecond.show(23_456.4), "23456 /s");
+        assert_eq!(Unit::PerSecond.show(2_345.6), "2346 /s");
+        assert_eq!(Unit::PerSecond.show(23_456.4), "23.5 k/s");
         assert_eq!(digits(9.996), "10.0");
         assert_eq!(digits(0.0), "0");
     }
