@@ -123,6 +123,32 @@ macro_rules! delegate {
     };
 }
 
+/// Defines a function of wasmtime-wasi's that moves bytes between a place in a file and the guest's buffers: no more than are copied at
+/// once.
+macro_rules! transfer {
+    ($linker:ident, $name:ident) => {
+        $linker.func_wrap_async(
+            MODULE,
+            stringify!($name),
+            |mut caller: Caller<'_, T>, (fd, buffers, count, offset, out): (i32, u32, u32, i64, i32)| {
+                Box::new(async move {
+                    let mut guest = Guest::new(&mut caller)?;
+                    let fd = match guest.upstream_fd(fd, Errno::Spipe) {
+                        Ok(fd) => fd,
+                        Err(errno) => return Ok(errno as i32),
+                    };
+                    let shortened = guest.shorten(buffers, count);
+                    let (mut memory, host) = guest.upstream()?;
+                    let (buffers, count) = (buffers.cast_signed(), count.cast_signed());
+                    let result = upstream::$name(host, &mut memory, fd, buffers, count, offset, out).await;
+                    guest.restore(shortened);
+                    result
+                })
+            },
+        )?
+    };
+}
+
 impl<T: HasWasi> Guest<'_, '_, T> {
     fn upstream_fd(&mut self, fd: i32, otherwise: Errno) -> Result<i32, Errno> {
         Ok(self.state().descriptors.upstream(fd.cast_unsigned(), otherwise)?.cast_signed())
@@ -143,34 +169,8 @@ fn add_file_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
     define!(linker, "fd_readdir", async |guest, (fd: u32, buffer: u32, length: u32, cookie: u64, used: u32)| {
         guest.fd_readdir(fd, buffer, length, cookie, used).await
     });
-    linker.func_wrap_async(MODULE, "fd_pread", |mut caller: Caller<'_, T>, (fd, b, c, d, e): (i32, u32, u32, i64, i32)| {
-        Box::new(async move {
-            let mut guest = Guest::new(&mut caller)?;
-            let fd = match guest.upstream_fd(fd, Errno::Spipe) {
-                Ok(fd) => fd,
-                Err(errno) => return Ok(errno as i32),
-            };
-            let shortened = guest.shorten(b, c);
-            let (mut memory, host) = guest.upstream()?;
-            let result = upstream::fd_pread(host, &mut memory, fd, b.cast_signed(), c.cast_signed(), d, e).await;
-            guest.restore(shortened);
-            result
-        })
-    })?;
-    linker.func_wrap_async(MODULE, "fd_pwrite", |mut caller: Caller<'_, T>, (fd, b, c, d, e): (i32, u32, u32, i64, i32)| {
-        Box::new(async move {
-            let mut guest = Guest::new(&mut caller)?;
-            let fd = match guest.upstream_fd(fd, Errno::Spipe) {
-                Ok(fd) => fd,
-                Err(errno) => return Ok(errno as i32),
-            };
-            let shortened = guest.shorten(b, c);
-            let (mut memory, host) = guest.upstream()?;
-            let result = upstream::fd_pwrite(host, &mut memory, fd, b.cast_signed(), c.cast_signed(), d, e).await;
-            guest.restore(shortened);
-            result
-        })
-    })?;
+    transfer!(linker, fd_pread);
+    transfer!(linker, fd_pwrite);
     linker.func_wrap(MODULE, "fd_prestat_get", |mut caller: Caller<'_, T>, fd: i32, out: i32| {
         Guest::new(&mut caller)?.fd_prestat_get(fd, out)
     })?;
