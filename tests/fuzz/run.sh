@@ -14,7 +14,7 @@ targets=$(cd fuzz_targets && printf '%s\n' *.rs | sed 's/\.rs$//')
 for name in $chosen; do
     mkdir -p "target/corpus/$name" "corpus/$name" "artifacts/$name"
     # The guests of a run are bounded, and so must the host be: 2 GiB with the compiler in it, 20 s for what takes milliseconds.
-    (cd ../.. && cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --strip-dead-code "$name" \
+    (cd ../.. && cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --strip-dead-code=true "$name" \
         "tests/fuzz/target/corpus/$name" "tests/fuzz/corpus/$name" -- \
         -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 "$@")
 done
