@@ -64,6 +64,20 @@ pub fn exits(status: u32) -> String {
     module(&format!(r#"(func (export "_start") (call $proc_exit (i32.const {status})))"#))
 }
 
+/// Does nothing for so long, and ends well.
+pub fn rests(milliseconds: u64) -> String {
+    // A subscription to the monotonic clock at 64, its event at 128.
+    format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_start")
+                (i32.store (i32.const 80) (i32.const 1))
+                (i64.store (i32.const 88) (i64.const {milliseconds}000000))
+                (drop (call $poll_oneoff (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 20)))))"#
+    )
+}
+
 /// Says "ready" and then never ends.
 pub fn says_ready_and_spins() -> String {
     module(

@@ -243,7 +243,7 @@ spec:
             // A request over the pod's network, while the greedy one grows and dies.
             let mut get = pod.exec(2, &["toolbox", "http", "8080", "/"]);
             tokio::select! {
-                exit = greedy.exit() => break exit,
+                exit = greedy.end() => break exit.unwrap(),
                 got = get.exit() => assert_eq!((got.code, get.printed().as_str()), (0, "HTTP/1.1 200 OK\n")),
             }
             answers += 1;

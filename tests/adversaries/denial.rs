@@ -1,7 +1,7 @@
 //! A: a guest that wants everything for itself gets its share, and an error.
 
 use super::guest::attack;
-use super::{is_slow, peak_memory, times};
+use super::{is_slow, peak_memory, quiet_guest, times};
 use crate::guests;
 use crate::harness::pods::TestPod;
 use crate::harness::sandbox::TestSandbox;
@@ -113,7 +113,7 @@ fn a3_tables_and_memories_without_number() {
          (export \"wasi:cli/run@0.2.0\" (instance $i)))",
         "(core instance (instantiate $m))".repeat(10_000)
     );
-    let (quiet, _) = runs_or_is_refused("quiet.wat", guests::exits(0));
+    let (quiet, _) = runs_or_is_refused("quiet.wat", quiet_guest());
     let check = |name: &str, guest: &[u8], works: bool| {
         let (peak, finished) = runs_or_is_refused(name, guest);
         assert_eq!(finished.status == 0, works, "{name}: {}", finished.stderr);
@@ -207,7 +207,7 @@ fn a7_a_hundred_thousand_connects_to_a_listener_that_never_accepts() {
                (br_if $more (local.get $left))))"#,
         times(20_000, 100_000)
     );
-    let folder = Folder::new().with("connects.wat", attack(1, &body)).with("quiet.wat", guests::exits(0));
+    let folder = Folder::new().with("connects.wat", attack(1, &body)).with("quiet.wat", quiet_guest());
     folder.run(&["quiet.wat"]);
     folder.run(&["connects.wat", "--timeout", "1ms"]);
     let (quiet, _) = peak_memory(&folder, &["quiet.wat"]);
@@ -283,7 +283,7 @@ fn a10_a_gibibyte_of_random_bytes_in_one_call() {
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
         (memory (export "memory") 12000)
         (func (export "_start") (drop (call $random (i32.const 0) (i32.const 0x2ee00000)))))"#;
-    let folder = Folder::new().with("random.wat", guest).with("quiet.wat", guests::exits(0));
+    let folder = Folder::new().with("random.wat", guest).with("quiet.wat", quiet_guest());
     folder.run(&["random.wat"]);
     folder.run(&["quiet.wat"]);
     let (quiet, _) = peak_memory(&folder, &["quiet.wat"]);

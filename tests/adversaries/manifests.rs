@@ -1,7 +1,6 @@
 //! E1: manifests made to hurt, as the program reads them. What it says about each is in `manifest::tests::hostile`.
 
-use super::peak_memory;
-use crate::guests;
+use super::{peak_memory, quiet_guest};
 use crate::harness::Folder;
 
 #[test]
@@ -17,7 +16,7 @@ fn e1_manifests_made_to_hurt_cost_little_and_are_refused_with_their_place() {
         ("number", b"apiVersion: v1\nkind: Pod\nspec: {activeDeadlineSeconds: .nan}\n".to_vec()),
         ("twice", b"apiVersion: v1\nkind: Pod\nkind: Pod\n".to_vec()),
     ];
-    let quiet = Folder::new().with("quiet.wat", guests::exits(0));
+    let quiet = Folder::new().with("quiet.wat", quiet_guest());
     let (quiet, _) = peak_memory(&quiet, &["quiet.wat"]);
     for (name, text) in manifests {
         let file = format!("{name}.yaml");

@@ -17,6 +17,7 @@ mod race;
 mod storage;
 mod table;
 
+use crate::guests;
 use crate::harness::{Finished, Folder, Program, finish};
 use std::fs;
 use std::process::Stdio;
@@ -48,6 +49,11 @@ fn peak_memory_discarding(folder: &Folder, args: &[&str]) -> u64 {
     let watched = watch_memory(&child);
     child.wait().unwrap();
     watched.join().unwrap()
+}
+
+/// A guest that does nothing, for runs to compare with: it lives long enough to be looked at once it has all that it takes.
+fn quiet_guest() -> String {
+    guests::rests(200)
 }
 
 /// Looks at a process' highest use of memory until it ends.

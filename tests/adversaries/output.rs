@@ -1,7 +1,7 @@
 //! A6, A8, A12 and B8: what a guest prints or sends fills nobody's memory, and commands nobody's terminal.
 
 use super::guest::attack;
-use super::{peak_memory_discarding, times};
+use super::{peak_memory_discarding, quiet_guest, times};
 use crate::guests;
 use crate::harness::sandbox::TestSandbox;
 use crate::harness::{Folder, Program, finish};
@@ -15,7 +15,7 @@ const OVERHEAD_KIB_MAX: u64 = 8 << 10;
 
 /// Compares the flood with the same program writing one byte, both compiled beforehand and with their output thrown away.
 fn costs_nothing(flood: &str, extra: &[&str]) {
-    let folder = Folder::new().with("quiet.wat", guests::floods(1, 1)).with("flood.wat", flood);
+    let folder = Folder::new().with("quiet.wat", quiet_guest()).with("flood.wat", flood);
     let wasmpod = |args: &[&str]| peak_memory_discarding(&folder, args);
     wasmpod(&["quiet.wat"]);
     wasmpod(&["flood.wat", "--timeout", "1ms"]);

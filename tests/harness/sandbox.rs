@@ -111,14 +111,14 @@ impl Run {
         assert!(matches!(self.event().await, ContainerEvent::Started));
     }
 
-    /// Waits until it has ended and everything that it printed is there.
+    /// Waits until it has ended and everything that it printed is there. Not for `select!`: who is cancelled in between loses the end.
     pub async fn exit(&mut self) -> ContainerExit {
         let exit = self.end().await.unwrap_or_else(|error| panic!("{}", error.chain()));
         self.delivered.take().unwrap().await.unwrap().unwrap();
         exit
     }
 
-    /// Waits until it has ended, or could not be started.
+    /// Waits until it has ended, or could not be started. Nothing is lost when this is cancelled.
     pub async fn end(&mut self) -> wasmpod::Result<ContainerExit> {
         loop {
             match self.event().await {
