@@ -145,6 +145,10 @@ pub const SOCKETS_PER_CONTAINER_MAX: usize = 4096;
 /// Bytes under way in one direction of a TCP connection, until a guest sets it otherwise.
 pub const TCP_BUFFER_DEFAULT_BYTES: usize = 64 << 10;
 
+/// Bytes of one read from, or one permit to write to, a TCP stream of WASI 0.2: a quarter of its buffer, so that the two ends can work
+/// at the same time instead of waiting for each other after every piece.
+pub const TCP_PIECE_BYTES_MAX: usize = 16 << 10;
+
 /// The smallest TCP buffer a guest can set: below it every byte costs a task switch.
 pub const TCP_BUFFER_MIN_BYTES: usize = 4 << 10;
 

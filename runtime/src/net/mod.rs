@@ -41,6 +41,7 @@
 //! ```
 
 mod address;
+mod byte_queue;
 mod cluster;
 mod container;
 mod egress_list;

@@ -215,6 +215,11 @@ impl TcpStream {
         pending_if_would_block(self.write_with(Some(cx.waker()), bytes.len(), |flow| flow.push(bytes)))
     }
 
+    /// The same for bytes whose memory the connection may keep until they are read.
+    pub fn poll_write_bytes(&self, cx: &mut Context<'_>, bytes: &Bytes) -> Poll<Result<usize, NetError>> {
+        pending_if_would_block(self.write_with(Some(cx.waker()), bytes.len(), |flow| flow.push_bytes(bytes)))
+    }
+
     /// Ends one or both directions, like [`TcpSocket::shutdown`](super::TcpSocket::shutdown); again: no effect.
     ///
     /// # Errors

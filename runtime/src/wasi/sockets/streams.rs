@@ -63,7 +63,7 @@ impl InputStream for TcpInput {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        match self.stream.try_read_bytes(size.min(limits::STREAM_CHUNK_BYTES_MAX)) {
+        match self.stream.try_read_bytes(size.min(limits::TCP_PIECE_BYTES_MAX)) {
             Ok(bytes) if bytes.is_empty() => Err(StreamError::Closed),
             Ok(bytes) => Ok(bytes),
             Err(NetError::WouldBlock) => Ok(Bytes::new()),
@@ -97,7 +97,7 @@ impl TcpOutput {
     /// Puts what is pending; ready when nothing is, or nothing ever will be.
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
         while !self.pending.is_empty() {
-            let written = ready!(self.stream.poll_write(cx, &self.pending))?;
+            let written = ready!(self.stream.poll_write_bytes(cx, &self.pending))?;
             self.pending.advance(written);
         }
         Poll::Ready(Ok(()))
@@ -140,7 +140,7 @@ impl OutputStream for TcpOutput {
         let room = self.put().and_then(|()| self.stream.writable_bytes());
         match room {
             Ok(room) => {
-                self.permit = if self.pending.is_empty() { room.min(limits::STREAM_CHUNK_BYTES_MAX) } else { 0 };
+                self.permit = if self.pending.is_empty() { room.min(limits::TCP_PIECE_BYTES_MAX) } else { 0 };
                 Ok(self.permit)
             }
             Err(error) => Err(self.fail(error)),
