@@ -64,10 +64,10 @@ pub(crate) struct ContainerConfig {
 }
 
 /// What a container says about itself, to the closure given to the one who starts it. Either `StartFailed` alone, or `Exited`, before
-/// which comes `Started` unless it ended too soon.
+/// which comes `Started` unless it ended in its first turn.
 #[derive(Debug)]
 pub enum ContainerEvent {
-    /// It runs.
+    /// It runs: a program has had its first turn (at most about a millisecond long), a `wasi:http` container listens.
     Started,
     /// It could not be made.
     StartFailed(Error),

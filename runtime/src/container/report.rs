@@ -13,6 +13,8 @@ pub(super) struct Report {
 /// What was said already.
 enum Stage {
     Starting,
+    /// It runs, and nobody was told yet.
+    FirstTurn,
     Running,
     Ended,
 }
@@ -23,10 +25,17 @@ impl Report {
         Self { send: Box::new(send), stage: Stage::Starting }
     }
 
-    /// Says that it runs.
+    /// Its first turn begins: however it ends from now on, it has run.
+    pub(super) fn first_turn(&mut self) {
+        self.stage = Stage::FirstTurn;
+    }
+
+    /// Says that it runs, once.
     pub(super) fn started(&mut self) {
-        self.stage = Stage::Running;
-        (self.send)(ContainerEvent::Started);
+        if matches!(self.stage, Stage::Starting | Stage::FirstTurn) {
+            self.stage = Stage::Running;
+            (self.send)(ContainerEvent::Started);
+        }
     }
 
     /// Says how it ended, or why it never ran; the last word.
@@ -46,7 +55,7 @@ impl Drop for Report {
         match self.stage {
             Stage::Ended => {}
             Stage::Starting => (self.send)(ContainerEvent::StartFailed(Error::internal(text))),
-            Stage::Running => (self.send)(ContainerEvent::Exited(ContainerExit::trapped(text))),
+            Stage::FirstTurn | Stage::Running => (self.send)(ContainerEvent::Exited(ContainerExit::trapped(text))),
         }
     }
 }

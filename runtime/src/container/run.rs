@@ -19,6 +19,7 @@ use crate::wasi::{self, Directories, Preopen, WasiState};
 use crate::{Error, Result};
 use cap_std::fs::Dir;
 use std::fs::File;
+use std::future::poll_fn;
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -83,8 +84,7 @@ impl Run {
             match instance {
                 Ok(Some(instance)) => {
                     let _phase = span(Phase::Run);
-                    report.started();
-                    let exit = exit::of_call(instance.call(&mut store).await);
+                    let exit = exit::of_call(told_after_first_turn(instance.call(&mut store), report).await);
                     store.data().flush_output().await;
                     Ok(exit)
                 }
@@ -152,6 +152,21 @@ impl Run {
     }
 }
 
+/// Runs a guest's call, and says after its first turn that it runs; of a guest that ended in it, its end says enough. Whoever is told
+/// is another thread, and to wake one takes longer than most guests need to their first output.
+async fn told_after_first_turn<T>(call: impl Future<Output = T>, report: &mut Report) -> T {
+    let mut call = pin!(call);
+    report.first_turn();
+    poll_fn(|cx| {
+        let polled = call.as_mut().poll(cx);
+        if polled.is_pending() {
+            report.started();
+        }
+        polled
+    })
+    .await
+}
+
 /// What the container sees of its files, opened when it looks at them.
 fn directories(files: &Arc<ContainerFiles>) -> Directories {
     let (guest_paths, files) = (files.guest_paths(), Arc::clone(files));
@@ -166,4 +181,42 @@ fn preopen(dir: &MountedDir) -> Result<Preopen> {
         read_only: dir.is_read_only(),
         may_block: dir.is_foreign(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::ContainerEvent;
+    use std::future::{pending, ready};
+    use std::sync::Mutex;
+
+    /// What is said of a guest that is polled twice, and then ends as it would after a panic of the host.
+    fn said_of(call: impl Future<Output = ()>) -> Vec<&'static str> {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        let mut report = Report::new(move |event| {
+            heard.lock().unwrap().push(match event {
+                ContainerEvent::Started => "started",
+                ContainerEvent::StartFailed(_) => "start failed",
+                ContainerEvent::Exited(_) => "exited",
+            });
+        });
+        {
+            let mut told = pin!(told_after_first_turn(call, &mut report));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = told.as_mut().poll(&mut cx).is_pending() && told.as_mut().poll(&mut cx).is_pending();
+        }
+        drop(report);
+        Arc::into_inner(said).unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_guest_that_waits_is_said_to_run_once() {
+        assert_eq!(said_of(pending()), ["started", "exited"]);
+    }
+
+    #[test]
+    fn of_a_guest_that_ends_in_its_first_turn_only_the_end_is_told() {
+        assert_eq!(said_of(ready(())), ["exited"]);
+    }
 }
