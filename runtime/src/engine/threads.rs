@@ -34,7 +34,9 @@ impl GuestThreads {
                 .max_blocking_threads(GUEST_BLOCKING_THREADS_MAX)
                 .event_interval(GUEST_TURNS_PER_EVENT_LOOK)
                 .thread_name("wasmpod-guest")
-                .enable_all()
+                // No processes and no signals: to look after them costs at every wait.
+                .enable_io()
+                .enable_time()
                 .build();
             built.inspect_err(|error| tracing::error!(target: "wasmpod::engine", %error, "no threads for guests of their own")).ok()
         });
