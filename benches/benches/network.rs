@@ -40,6 +40,10 @@ impl Networks {
         nanoseconds(&self.bench.runtime.block_on(self.bench.run_pair(&self.image, &server, &client)))
     }
 
+    fn alone_in_pod(&self, args: Vec<String>) -> String {
+        self.bench.runtime.block_on(self.bench.run_alone(&self.image, &args))
+    }
+
     fn kernel(&self, server: Guest, client: Guest, count: u64) -> Duration {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (server, client) = (server.args(port, count), client.args(port, count));
@@ -101,5 +105,20 @@ fn networks(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, networks);
+/// What a call of the host costs that only looks at a socket. A guest sends, receives and waits by calls like it, five for each end of a
+/// round trip (check-write, write, read, block, read), so ten of them are less than any network can take for one.
+fn host_calls(criterion: &mut Criterion) {
+    let networks = Networks::new();
+    let calls = Guest("calls", &[Argument::Count]);
+    let mut group = criterion.benchmark_group("host call");
+    group.bench_function("pod network", |bencher| {
+        bencher.iter_custom(|count| nanoseconds(&networks.alone_in_pod(calls.args(PORT, count))));
+    });
+    group.bench_function("bare wasmtime", |bencher| {
+        bencher.iter_custom(|count| nanoseconds(&networks.threads.block_on(networks.spawned(calls.args(0, count)))));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, networks, host_calls);
 criterion_main!(benches);

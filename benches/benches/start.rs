@@ -29,6 +29,22 @@ fn bare_wasmtime(criterion: &mut Criterion) {
             });
         });
     });
+    // What it costs besides that guests run on threads of their own, which sleep until there is work.
+    let guests = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let core = Arc::new(core);
+    group.bench_function("preview 1: two instances to their ends, on threads of their own", |bencher| {
+        let spawned = || {
+            let core = Arc::clone(&core);
+            guests.spawn(async move { core.run().await })
+        };
+        bencher.iter(|| {
+            bench.runtime.block_on(async {
+                let (first, second) = (spawned(), spawned());
+                first.await.unwrap();
+                second.await.unwrap();
+            });
+        });
+    });
     let command = BareCommand::new(bench.image(COMMAND).program.artifact());
     group.bench_function("component: one instance", |bencher| bencher.iter(|| bench.runtime.block_on(command.instantiate())));
     let proxy = BareProxy::new(bench.image(PROXY).program.artifact());

@@ -155,11 +155,21 @@ impl Bench {
         assert_eq!(pod.finished().await.unwrap().exit_code, 0);
     }
 
+    /// Runs one container of `image` to its end; what it printed.
+    pub async fn run_alone(&self, image: &ContainerImage, args: &[String]) -> String {
+        self.run_all(image, &[args]).await
+    }
+
     /// Runs two containers of `image` to their end; what the second one printed.
     pub async fn run_pair(&self, image: &ContainerImage, first: &[String], second: &[String]) -> String {
-        let output = Arc::new(Output::new(2));
-        let pod = self.start(Self::spec(&[first, second]), image, Arc::clone(&output) as _).await;
+        self.run_all(image, &[first, second]).await
+    }
+
+    /// Runs a container of `image` for each of these lists of arguments; what the last one printed.
+    async fn run_all(&self, image: &ContainerImage, containers: &[&[String]]) -> String {
+        let output = Arc::new(Output::new(containers.len()));
+        let pod = self.start(Self::spec(containers), image, Arc::clone(&output) as _).await;
         assert_eq!(pod.finished().await.unwrap().exit_code, 0);
-        output.text(1)
+        output.text(containers.len() - 1)
     }
 }

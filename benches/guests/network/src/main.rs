@@ -23,6 +23,7 @@ fn main() -> Result<()> {
         Some("accept") => return accept(address, number(2)),
         Some("dial") => dial(address, number(2))?,
         Some("udp-echo") => return udp_echo(address, number(2) as usize),
+        Some("calls") => host_calls(address, number(2))?,
         Some("udp-ping") => udp_ping(address, number(2) as usize, number(3))?,
         _ => return Err(std::io::Error::other("which measurement?")),
     };
@@ -136,4 +137,14 @@ fn udp_ping(address: SocketAddr, bytes: usize, rounds: u64) -> Result<Duration> 
     let elapsed = start.elapsed();
     socket.send_to(&[], address)?;
     Ok(elapsed)
+}
+
+/// `calls` of the host that do nothing but look at a socket: what no network can be faster than.
+fn host_calls(address: SocketAddr, calls: u64) -> Result<Duration> {
+    let socket = UdpSocket::bind((address.ip(), 0))?;
+    let start = Instant::now();
+    for _ in 0..calls {
+        std::hint::black_box(socket.ttl()?);
+    }
+    Ok(start.elapsed())
 }
