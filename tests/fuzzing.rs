@@ -3,7 +3,7 @@
 //! `tests/fuzz/run.sh` looks for more.
 
 #[path = "fuzz/targets/mod.rs"]
-mod targets;
+pub mod targets;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

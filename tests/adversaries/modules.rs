@@ -2,6 +2,7 @@
 //! targets make still others.)
 
 use super::{is_slow, times};
+use crate::fuzzing::targets::preview1::{FUNCTIONS, imports};
 use crate::guests;
 use crate::harness::Folder;
 use crate::harness::sandbox::TestSandbox;
@@ -11,50 +12,6 @@ use wasmpod::container::Program;
 use wasmpod::engine::{CompileLimits, Compiler, Engine, EngineConfig, EngineMode};
 use wasmpod::pod::ContainerImage;
 use wasmpod::pod::state::Signal;
-
-/// What the modules call, with the types of the parameters: `i` for 32 bits, `I` for 64.
-const CALLS: [(&str, &str); 40] = [
-    ("args_get", "ii"),
-    ("args_sizes_get", "ii"),
-    ("clock_res_get", "ii"),
-    ("clock_time_get", "iIi"),
-    ("environ_get", "ii"),
-    ("fd_advise", "iIIi"),
-    ("fd_allocate", "iII"),
-    ("fd_close", "i"),
-    ("fd_fdstat_get", "ii"),
-    ("fd_fdstat_set_flags", "ii"),
-    ("fd_fdstat_set_rights", "iII"),
-    ("fd_filestat_get", "ii"),
-    ("fd_filestat_set_size", "iI"),
-    ("fd_filestat_set_times", "iIIi"),
-    ("fd_pread", "iiiIi"),
-    ("fd_prestat_dir_name", "iii"),
-    ("fd_pwrite", "iiiIi"),
-    ("fd_read", "iiii"),
-    ("fd_readdir", "iiiIi"),
-    ("fd_renumber", "ii"),
-    ("fd_seek", "iIii"),
-    ("fd_sync", "i"),
-    ("fd_tell", "ii"),
-    ("fd_write", "iiii"),
-    ("path_create_directory", "iii"),
-    ("path_filestat_set_times", "iiiiIIi"),
-    ("path_link", "iiiiiii"),
-    ("path_open", "iiiiiIIii"),
-    ("path_readlink", "iiiiii"),
-    ("path_rename", "iiiiii"),
-    ("path_symlink", "iiiii"),
-    ("path_unlink_file", "iii"),
-    ("poll_oneoff", "iiii"),
-    ("random_get", "ii"),
-    ("sock_accept", "iii"),
-    ("sock_connect", "iii"),
-    ("sock_getaddrinfo", "iiiiiiii"),
-    ("sock_open", "iii"),
-    ("sock_recv_from", "iiiiiiii"),
-    ("sock_setsockopt", "iiiii"),
-];
 
 /// Numbers at which something often goes wrong: descriptors, alignments, the ends of memory and of the types.
 const NUMBERS: [u64; 20] = [
@@ -108,13 +65,9 @@ impl Random {
 /// A module that nobody wrote: calls of the host with whatever numbers, over a memory full of others.
 fn unwritten(seed: u64) -> Vec<u8> {
     let mut random = Random::new(seed);
-    let parameters = |types: &str| types.chars().map(|kind| if kind == 'i' { "i32 " } else { "i64 " }).collect::<String>();
-    let imports: String = CALLS
-        .iter()
-        .map(|(name, types)| {
-            format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} (param {}) (result i32)))", parameters(types))
-        })
-        .collect();
+    // What ends the guest would hide the calls behind it.
+    let functions: Vec<_> = FUNCTIONS.iter().filter(|(name, _)| !name.starts_with("proc_")).collect();
+    let imports = imports();
     let memory: String = (0..1024)
         .map(|_| u32::try_from(random.number() & 0xffff_ffff).unwrap())
         .flat_map(u32::to_le_bytes)
@@ -122,7 +75,7 @@ fn unwritten(seed: u64) -> Vec<u8> {
         .collect();
     let calls: String = (0..64)
         .map(|_| {
-            let (name, types) = CALLS[random.below(CALLS.len())];
+            let (name, types) = functions[random.below(functions.len())];
             let arguments: String = types
                 .chars()
                 .map(|kind| match kind {

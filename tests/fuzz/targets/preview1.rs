@@ -103,7 +103,7 @@ pub fn run(data: &[u8]) {
     block_on(call_all(&mut Unstructured::new(data)));
 }
 
-/// The imports, and for each an export of the same name that calls it.
+/// The imports of a module that calls all of them.
 pub fn imports() -> String {
     FUNCTIONS.iter().fold(String::new(), |text, (name, parameters)| {
         text + &format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} {}))", signature(name, parameters))
