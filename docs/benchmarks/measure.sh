@@ -4,8 +4,8 @@
 # Wants a quiet machine and, for a fair picture, root (runc, crun) and the programs that it compares with; what is not installed is
 # skipped. WASMPOD names another program than that of the release build.
 #
-# The two large programs are measured as copies, as they would be installed: a file that a linker has just written lies in small pieces
-# in the page cache, and takes two milliseconds longer to start from.
+# The two large programs are measured as copies, as they would be installed: a file that a linker has just written takes two milliseconds
+# longer to start from than its copy.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 page=docs/benchmarks.md

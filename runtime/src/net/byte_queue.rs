@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 const KEPT_BYTES_MIN: usize = TCP_PIECE_BYTES_MAX;
 
 /// Bytes copied by one `memcpy`. Where the two places lie a little apart within a page, longer copies are fifteen times slower on an
-/// AMD EPYC (`rep movsb`, glibc's bug 30994); short ones lose nothing anywhere.
+/// AMD EPYC (`rep movsb`, which glibc uses for them); short ones lose nothing anywhere.
 const COPY_BYTES: usize = 2048;
 
 /// A queue of bytes. It has no limit of its own: whoever fills it looks at [`len`](Self::len).
