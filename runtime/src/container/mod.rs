@@ -67,7 +67,8 @@ pub(crate) struct ContainerConfig {
 /// which comes `Started` unless it ended in its first turn.
 #[derive(Debug)]
 pub enum ContainerEvent {
-    /// It runs: a program has had its first turn (at most about a millisecond long), a `wasi:http` container listens.
+    /// It runs: a program has had its first turn (it is over when the program waits, or after about a millisecond, or longer only with
+    /// what cannot be interrupted), a `wasi:http` container listens.
     Started,
     /// It could not be made.
     StartFailed(Error),

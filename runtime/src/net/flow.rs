@@ -106,7 +106,7 @@ impl Flow {
         self.bytes.pop(buffer)
     }
 
-    /// Takes the first bytes out, into memory of their own; at least one when any wait.
+    /// Takes the first bytes out, without a copy where they came in one large piece; at least one when any wait.
     pub(super) fn pop_bytes(&mut self, length_max: usize) -> Bytes {
         self.bytes.pop_bytes(length_max)
     }

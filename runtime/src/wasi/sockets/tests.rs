@@ -263,6 +263,7 @@ async fn a_peer_that_does_not_read_takes_the_permit_away() {
         match output.check_write().unwrap() {
             0 => break,
             permit => {
+                assert!(permit <= crate::limits::TCP_PIECE_BYTES_MAX);
                 written += permit;
                 output.write(Bytes::from(vec![7; permit])).unwrap();
             }
@@ -274,7 +275,9 @@ async fn a_peer_that_does_not_read_takes_the_permit_away() {
     assert_eq!(read.len(), 1000);
     let mut read = read.len();
     while read < written {
-        read += guest.input(&server).read(1 << 20).unwrap().len();
+        let piece = guest.input(&server).read(1 << 20).unwrap().len();
+        assert!(piece <= crate::limits::TCP_PIECE_BYTES_MAX);
+        read += piece;
     }
     guest.output(&client).ready().await;
     assert!(guest.output(&client).check_write().unwrap() > 0);
