@@ -4,7 +4,7 @@ use super::store::StoreData;
 use crate::engine::{Artifact, ArtifactKind};
 use crate::observe::{Phase, span};
 use crate::wasi::component_linker;
-use crate::wasi::p1::{CoreLinker, wants_listeners};
+use crate::wasi::p1::{self, wants_listeners};
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -77,8 +77,7 @@ impl Linked {
         Ok(match artifact.kind() {
             ArtifactKind::Core(module) => {
                 check_start(module)?;
-                let pre = CoreLinker::new(artifact.wasmtime()).and_then(|linker| linker.instantiate_pre(module));
-                Self::Core(pre.map_err(unresolved)?)
+                Self::Core(p1::link(module).map_err(unresolved)?)
             }
             ArtifactKind::Command(component) => {
                 let pre = component_linker(artifact.wasmtime())

@@ -11,9 +11,8 @@
 //!                    └─ http     wasi:http 0.2 ────┘
 //! ```
 //!
-//! Components get their imports from [`component_linker`], core modules from [`p1::CoreLinker`]; both are made once per engine, and
-//! an `InstancePre` once per artifact. The kernel's network is out of reach by construction: wasmtime-wasi's own sockets are linked
-//! nowhere.
+//! Components get their imports from [`component_linker`], core modules from [`p1::link`], once per artifact. The kernel's network is
+//! out of reach by construction: wasmtime-wasi's own sockets are linked nowhere.
 
 mod directories;
 mod file_streams;

@@ -145,7 +145,7 @@ async fn run_with(config: &WasiConfig, wasm: &[u8]) -> wasmtime::Result<()> {
         command.wasi_cli_run().call_run(&mut store).await?.map_err(|()| wasmtime_wasi::I32Exit(1).into())
     } else {
         let module = wasmtime::Module::new(&engine, &wasm)?;
-        let pre = super::p1::CoreLinker::<Data>::new(&engine)?.instantiate_pre(&module)?;
+        let pre = super::p1::link::<Data>(&module)?;
         let instance = pre.instantiate_async(&mut store).await?;
         instance.get_typed_func::<(), ()>(&mut store, "_start")?.call_async(&mut store, ()).await
     }

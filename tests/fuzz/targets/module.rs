@@ -2,13 +2,13 @@
 
 use super::block_on;
 use super::guest::{self, Data, PATIENCE, Surroundings};
-use wasmpod::wasi::p1::CoreLinker;
+use wasmpod::wasi::p1;
 use wasmtime::{InstancePre, Module, Val};
 
 /// A module by a fuzzer, which it has in its binary form; any bytes may be one.
 pub fn run(data: &[u8]) {
     if let Ok(module) = Module::new(guest::engine(), data)
-        && let Ok(pre) = CoreLinker::<Data>::new(guest::engine()).unwrap().instantiate_pre(&module)
+        && let Ok(pre) = p1::link::<Data>(&module)
     {
         block_on(call(&pre));
     }

@@ -7,7 +7,7 @@ use super::guest::{self, Data, PATIENCE, Surroundings};
 use super::{block_on, tar_file};
 use arbitrary::{Result, Unstructured};
 use std::sync::OnceLock;
-use wasmpod::wasi::p1::CoreLinker;
+use wasmpod::wasi::p1;
 use wasmtime::{Func, InstancePre, Module, Store, Val};
 
 /// The functions, and their parameters: `i` for 32 bits, `I` for 64. All but `proc_exit` answer with an error number.
@@ -124,7 +124,7 @@ fn guest() -> &'static InstancePre<Data> {
             text += &format!("(func (export \"{name}\") {} (call ${name} {arguments}))", signature(name, parameters));
         }
         let module = Module::new(guest::engine(), wat::parse_str(text + ")").unwrap()).unwrap();
-        CoreLinker::new(guest::engine()).unwrap().instantiate_pre(&module).unwrap()
+        p1::link(&module).unwrap()
     })
 }
 

@@ -44,13 +44,18 @@ impl<'a, 'c, T: HasWasi> Guest<'a, 'c, T> {
     /// What wasmtime-wasi's own functions work on, with this call's share of host memory set. Opens the directories: whatever
     /// wasmtime-wasi does with descriptors, it numbers all of them first.
     pub(super) fn upstream(&mut self) -> wasmtime::Result<(GuestMemory<'_>, &mut WasiP1Ctx)> {
+        self.state().open_directories()?;
+        Ok(self.host())
+    }
+
+    /// The same for its functions that have to do with no descriptor: the directories stay as they are.
+    pub(super) fn host(&mut self) -> (GuestMemory<'_>, &mut WasiP1Ctx) {
         use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
         let fuel = self.caller.as_context_mut().hostcall_fuel();
         let (bytes, data) = self.memory.data_and_store_mut(&mut *self.caller);
-        let state = data.wasi();
-        state.open_directories()?;
-        WasiSnapshotPreview1::set_hostcall_fuel(&mut state.host, fuel);
-        Ok((GuestMemory::Unshared(bytes), &mut state.host))
+        let host = &mut data.wasi().host;
+        WasiSnapshotPreview1::set_hostcall_fuel(host, fuel);
+        (GuestMemory::Unshared(bytes), host)
     }
 }
 

@@ -1,93 +1,43 @@
 //! What core modules can import: preview 1 and WasmEdge's socket functions.
 
+use super::FDFLAG_NONBLOCK;
 use super::descriptors::{Descriptor, STANDARD_STREAMS, Standard};
 use super::directory::OpenDirectory;
 use super::errno::{Errno, answer};
 use super::guest::Guest;
+use super::imports::Imports;
 use super::sockets::{Socket, SocketDescriptor};
 use super::wasmedge::{AddressOut, PortOut};
-use super::{FDFLAG_NONBLOCK, MODULE};
 use crate::limits;
 use crate::wasi::files::admit;
 use crate::wasi::{HasWasi, WasiState};
-use std::fmt;
 use std::sync::Arc;
 use wasmtime::component::Resource;
-use wasmtime::{Caller, Engine, ExternType, InstancePre, Linker, Module, Result};
+use wasmtime::{Caller, InstancePre, Module, Result};
 use wasmtime_wasi::filesystem::Descriptor as Opened;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as upstream;
 use wasmtime_wasi::{I32Exit, WasiView as _};
 use wiggle::GuestMemory;
 
-/// Makes core modules ready to be instantiated; made once an engine.
-pub struct CoreLinker<T: 'static> {
-    linker: Linker<T>,
-}
-
-impl<T: 'static> fmt::Debug for CoreLinker<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoreLinker").finish_non_exhaustive()
-    }
-}
-
-impl<T: HasWasi> CoreLinker<T> {
-    /// The imports of every core module on `engine`.
-    ///
-    /// # Errors
-    /// None in practice: only if a function were defined twice.
-    pub fn new(engine: &Engine) -> Result<Self> {
-        let mut linker = Linker::new(engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |data: &mut T| &mut data.wasi().host)?;
-        linker.allow_shadowing(true);
-        add_file_functions(&mut linker)?;
-        add_path_functions(&mut linker)?;
-        add_descriptor_functions(&mut linker)?;
-        add_socket_functions(&mut linker)?;
-        add_wasmedge_functions(&mut linker)?;
-        Ok(Self { linker })
-    }
-
-    /// Links `module`.
-    ///
-    /// # Errors
-    /// When it imports something that is not here.
-    pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
-        if is_of_today(module) {
-            return self.linker.instantiate_pre(module);
-        }
-        let mut linker = self.linker.clone();
-        linker.allow_shadowing(true);
-        add_older_forms(&mut linker, module)?;
-        linker.instantiate_pre(module)
-    }
-}
-
-/// Whether `module` expects its ports to be open when it starts: it uses sockets, and has no way to open them itself.
-pub fn wants_listeners(module: &Module) -> bool {
-    let imports = |name: &str| module.imports().any(|import| import.module() == MODULE && import.name() == name);
-    (imports("sock_accept") || imports("sock_recv")) && !imports("sock_open")
-}
-
-/// How many parameters `module` thinks a function has.
-fn parameters(module: &Module, name: &str) -> Option<usize> {
-    let import = module.imports().find(|import| import.module() == MODULE && import.name() == name)?;
-    match import.ty() {
-        ExternType::Func(function) => Some(function.params().len()),
-        _ => None,
-    }
-}
-
-/// The functions that exist with different parameters, and how many the forms in the linker have.
-const FORMS: [(&str, usize); 4] = [("sock_accept", 3), ("sock_getlocaladdr", 4), ("sock_getpeeraddr", 4), ("sock_recv_from", 8)];
-
-fn is_of_today(module: &Module) -> bool {
-    FORMS.iter().all(|(name, usual)| parameters(module, name).is_none_or(|parameters| parameters == *usual))
+/// Links a core module: resolves all that it imports.
+///
+/// # Errors
+/// When it imports something that is not here.
+pub fn link<T: HasWasi>(module: &Module) -> Result<InstancePre<T>> {
+    let mut imports = Imports::of(module);
+    add_process_functions(&mut imports)?;
+    add_file_functions(&mut imports)?;
+    add_path_functions(&mut imports)?;
+    add_descriptor_functions(&mut imports)?;
+    add_socket_functions(&mut imports)?;
+    add_wasmedge_functions(&mut imports)?;
+    imports.instantiate_pre()
 }
 
 /// Defines a function of the guest's call: `|guest, (parameters)| result`.
 macro_rules! define {
-    ($linker:ident, $name:literal, async |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
-        $linker.func_wrap_async(MODULE, $name, |mut caller: Caller<'_, T>, ($($arg,)*): ($($type,)*)| {
+    ($imports:ident, $name:literal, async |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
+        $imports.func_wrap_async($name, |mut caller: Caller<'_, T>, ($($arg,)*): ($($type,)*)| {
             Box::new(async move {
                 #[allow(unused_mut, reason = "not every function changes something")]
                 let mut $guest = Guest::new(&mut caller)?;
@@ -95,10 +45,21 @@ macro_rules! define {
             })
         })?
     };
-    ($linker:ident, $name:literal, |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
-        $linker.func_wrap(MODULE, $name, |mut caller: Caller<'_, T>, $($arg: $type),*| -> Result<i32> {
+    ($imports:ident, $name:literal, |$guest:ident, ($($arg:ident: $type:ty),*)| $body:expr) => {
+        $imports.func_wrap($name, |mut caller: Caller<'_, T>, $($arg: $type),*| -> Result<i32> {
             let mut $guest = Guest::new(&mut caller)?;
             Ok(answer($body))
+        })?
+    };
+}
+
+/// Defines a function of wasmtime-wasi's that has to do with no descriptor.
+macro_rules! pass {
+    ($imports:ident, $name:ident, ($($arg:ident: $type:ty),*)) => {
+        $imports.func_wrap(stringify!($name), |mut caller: Caller<'_, T>, $($arg: $type),*| -> Result<i32> {
+            let mut guest = Guest::new(&mut caller)?;
+            let (mut memory, host) = guest.host();
+            upstream::$name(host, &mut memory, $($arg),*)
         })?
     };
 }
@@ -106,8 +67,8 @@ macro_rules! define {
 /// Defines a function of wasmtime-wasi's, called with its own number for the descriptors in the brackets; `otherwise` is what a guest
 /// hears about a socket.
 macro_rules! delegate {
-    ($linker:ident, $name:ident, [$($fd:ident),+], ($($arg:ident: $type:ty),+), otherwise $errno:ident $(, $await:ident)?) => {
-        $linker.func_wrap_async(MODULE, stringify!($name), |mut caller: Caller<'_, T>, ($($arg,)+): ($($type,)+)| {
+    ($imports:ident, $name:ident, [$($fd:ident),+], ($($arg:ident: $type:ty),+), otherwise $errno:ident $(, $await:ident)?) => {
+        $imports.func_wrap_async(stringify!($name), |mut caller: Caller<'_, T>, ($($arg,)+): ($($type,)+)| {
             Box::new(async move {
                 let mut guest = Guest::new(&mut caller)?;
                 $(
@@ -126,9 +87,8 @@ macro_rules! delegate {
 /// Defines a function of wasmtime-wasi's that moves bytes between a place in a file and the guest's buffers: no more than are copied at
 /// once.
 macro_rules! transfer {
-    ($linker:ident, $name:ident) => {
-        $linker.func_wrap_async(
-            MODULE,
+    ($imports:ident, $name:ident) => {
+        $imports.func_wrap_async(
             stringify!($name),
             |mut caller: Caller<'_, T>, (fd, buffers, count, offset, out): (i32, u32, u32, i64, i32)| {
                 Box::new(async move {
@@ -155,26 +115,42 @@ impl<T: HasWasi> Guest<'_, '_, T> {
     }
 }
 
+/// What a program asks about itself, the time and chance.
+fn add_process_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    pass!(imports, args_get, (a: i32, b: i32));
+    pass!(imports, args_sizes_get, (a: i32, b: i32));
+    pass!(imports, environ_get, (a: i32, b: i32));
+    pass!(imports, environ_sizes_get, (a: i32, b: i32));
+    pass!(imports, clock_res_get, (a: i32, b: i32));
+    pass!(imports, clock_time_get, (a: i32, b: i64, c: i32));
+    pass!(imports, random_get, (a: i32, b: i32));
+    pass!(imports, sched_yield, ());
+    pass!(imports, proc_raise, (a: i32));
+    // wasmtime-wasi traps at a status of 126 and above; Kubernetes shows every one.
+    imports.func_wrap("proc_exit", |status: i32| -> Result<()> { Err(I32Exit(status).into()) })?;
+    Ok(())
+}
+
 /// The functions on open files and directories.
-fn add_file_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
-    delegate!(linker, fd_advise, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Spipe, await);
-    delegate!(linker, fd_allocate, [a], (a: i32, b: i64, c: i64), otherwise Spipe);
-    delegate!(linker, fd_datasync, [a], (a: i32), otherwise Inval, await);
-    delegate!(linker, fd_fdstat_set_rights, [a], (a: i32, b: i64, c: i64), otherwise Notsup);
-    delegate!(linker, fd_filestat_set_size, [a], (a: i32, b: i64), otherwise Inval, await);
-    delegate!(linker, fd_filestat_set_times, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Inval, await);
-    delegate!(linker, fd_seek, [a], (a: i32, b: i64, c: i32, d: i32), otherwise Spipe, await);
-    delegate!(linker, fd_sync, [a], (a: i32), otherwise Inval, await);
-    delegate!(linker, fd_tell, [a], (a: i32, b: i32), otherwise Spipe);
-    define!(linker, "fd_readdir", async |guest, (fd: u32, buffer: u32, length: u32, cookie: u64, used: u32)| {
+fn add_file_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    delegate!(imports, fd_advise, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Spipe, await);
+    delegate!(imports, fd_allocate, [a], (a: i32, b: i64, c: i64), otherwise Spipe);
+    delegate!(imports, fd_datasync, [a], (a: i32), otherwise Inval, await);
+    delegate!(imports, fd_fdstat_set_rights, [a], (a: i32, b: i64, c: i64), otherwise Notsup);
+    delegate!(imports, fd_filestat_set_size, [a], (a: i32, b: i64), otherwise Inval, await);
+    delegate!(imports, fd_filestat_set_times, [a], (a: i32, b: i64, c: i64, d: i32), otherwise Inval, await);
+    delegate!(imports, fd_seek, [a], (a: i32, b: i64, c: i32, d: i32), otherwise Spipe, await);
+    delegate!(imports, fd_sync, [a], (a: i32), otherwise Inval, await);
+    delegate!(imports, fd_tell, [a], (a: i32, b: i32), otherwise Spipe);
+    define!(imports, "fd_readdir", async |guest, (fd: u32, buffer: u32, length: u32, cookie: u64, used: u32)| {
         guest.fd_readdir(fd, buffer, length, cookie, used).await
     });
-    transfer!(linker, fd_pread);
-    transfer!(linker, fd_pwrite);
-    linker.func_wrap(MODULE, "fd_prestat_get", |mut caller: Caller<'_, T>, fd: i32, out: i32| {
+    transfer!(imports, fd_pread);
+    transfer!(imports, fd_pwrite);
+    imports.func_wrap("fd_prestat_get", |mut caller: Caller<'_, T>, fd: i32, out: i32| {
         Guest::new(&mut caller)?.fd_prestat_get(fd, out)
     })?;
-    linker.func_wrap(MODULE, "fd_prestat_dir_name", |mut caller: Caller<'_, T>, fd: i32, path: i32, length: i32| {
+    imports.func_wrap("fd_prestat_dir_name", |mut caller: Caller<'_, T>, fd: i32, path: i32, length: i32| {
         Guest::new(&mut caller)?.fd_prestat_dir_name(fd, path, length)
     })?;
     Ok(())
@@ -220,18 +196,17 @@ impl<T: HasWasi> Guest<'_, '_, T> {
 }
 
 /// The functions on paths below a directory.
-fn add_path_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
-    delegate!(linker, path_create_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
-    delegate!(linker, path_filestat_get, [a], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
-    delegate!(linker, path_filestat_set_times, [a], (a: i32, b: i32, c: i32, d: i32, e: i64, f: i64, g: i32), otherwise Notdir, await);
-    delegate!(linker, path_link, [a, e], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32, g: i32), otherwise Notdir, await);
-    delegate!(linker, path_readlink, [a], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
-    delegate!(linker, path_remove_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
-    delegate!(linker, path_rename, [a, d], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
-    delegate!(linker, path_symlink, [c], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
-    delegate!(linker, path_unlink_file, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
-    linker.func_wrap_async(
-        MODULE,
+fn add_path_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    delegate!(imports, path_create_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    delegate!(imports, path_filestat_get, [a], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
+    delegate!(imports, path_filestat_set_times, [a], (a: i32, b: i32, c: i32, d: i32, e: i64, f: i64, g: i32), otherwise Notdir, await);
+    delegate!(imports, path_link, [a, e], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32, g: i32), otherwise Notdir, await);
+    delegate!(imports, path_readlink, [a], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
+    delegate!(imports, path_remove_directory, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    delegate!(imports, path_rename, [a, d], (a: i32, b: i32, c: i32, d: i32, e: i32, f: i32), otherwise Notdir, await);
+    delegate!(imports, path_symlink, [c], (a: i32, b: i32, c: i32, d: i32, e: i32), otherwise Notdir, await);
+    delegate!(imports, path_unlink_file, [a], (a: i32, b: i32, c: i32), otherwise Notdir, await);
+    imports.func_wrap_async(
         "path_open",
         |mut caller: Caller<'_, T>, (fd, a, b, c, d, e, f, g, fd_out): (i32, i32, i32, i32, i32, i64, i64, i32, i32)| {
             Box::new(async move {
@@ -487,14 +462,14 @@ fn file_type(socket: &SocketDescriptor) -> u8 {
 }
 
 /// The functions on descriptors of every kind.
-fn add_descriptor_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
-    linker.func_wrap_async(MODULE, "fd_read", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
+fn add_descriptor_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    imports.func_wrap_async("fd_read", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
         Box::new(async move { Guest::new(&mut caller)?.fd_read(fd, buffers, count, out).await })
     })?;
-    linker.func_wrap_async(MODULE, "fd_write", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
+    imports.func_wrap_async("fd_write", |mut caller: Caller<'_, T>, (fd, buffers, count, out): (u32, u32, u32, u32)| {
         Box::new(async move { Guest::new(&mut caller)?.fd_write(fd, buffers, count, out).await })
     })?;
-    linker.func_wrap_async(MODULE, "fd_close", |mut caller: Caller<'_, T>, (fd,): (u32,)| {
+    imports.func_wrap_async("fd_close", |mut caller: Caller<'_, T>, (fd,): (u32,)| {
         Box::new(async move {
             let mut guest = Guest::new(&mut caller)?;
             match guest.state().descriptors.remove(fd) {
@@ -503,7 +478,7 @@ fn add_descriptor_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
             }
         })
     })?;
-    linker.func_wrap_async(MODULE, "fd_renumber", |mut caller: Caller<'_, T>, (from, to): (u32, u32)| {
+    imports.func_wrap_async("fd_renumber", |mut caller: Caller<'_, T>, (from, to): (u32, u32)| {
         Box::new(async move {
             let mut guest = Guest::new(&mut caller)?;
             match guest.state().descriptors.renumber(from, to) {
@@ -513,90 +488,92 @@ fn add_descriptor_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
             }
         })
     })?;
-    linker.func_wrap_async(MODULE, "fd_fdstat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
+    imports.func_wrap_async("fd_fdstat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
         Box::new(async move { Guest::new(&mut caller)?.fd_fdstat_get(fd, out).await })
     })?;
-    linker.func_wrap_async(MODULE, "fd_fdstat_set_flags", |mut caller: Caller<'_, T>, (fd, flags): (u32, u32)| {
+    imports.func_wrap_async("fd_fdstat_set_flags", |mut caller: Caller<'_, T>, (fd, flags): (u32, u32)| {
         Box::new(async move { Guest::new(&mut caller)?.fd_fdstat_set_flags(fd, flags).await })
     })?;
-    linker.func_wrap_async(MODULE, "fd_filestat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
+    imports.func_wrap_async("fd_filestat_get", |mut caller: Caller<'_, T>, (fd, out): (u32, u32)| {
         Box::new(async move { Guest::new(&mut caller)?.fd_filestat_get(fd, out).await })
     })?;
-    define!(linker, "poll_oneoff", async |guest, (input: u32, output: u32, count: u32, out: u32)| {
+    define!(imports, "poll_oneoff", async |guest, (input: u32, output: u32, count: u32, out: u32)| {
         guest.poll_oneoff(input, output, count, out).await
     });
-    // wasmtime-wasi traps at a status of 126 and above; Kubernetes shows every one.
-    linker.func_wrap(MODULE, "proc_exit", |status: i32| -> Result<()> { Err(I32Exit(status).into()) })?;
     Ok(())
 }
 
 /// Preview 1's own functions on sockets.
-fn add_socket_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
-    define!(linker, "sock_accept", async |guest, (fd: u32, flags: u32, out: u32)| guest.sock_accept(fd, flags, out).await);
-    define!(linker, "sock_recv", async |guest, (fd: u32, buffers: u32, count: u32, flags: u32, length: u32, flags_out: u32)| {
+fn add_socket_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    if imports.parameters("sock_accept") == Some(2) {
+        define!(imports, "sock_accept", async |guest, (fd: u32, out: u32)| guest.sock_accept(fd, 0, out).await);
+    } else {
+        define!(imports, "sock_accept", async |guest, (fd: u32, flags: u32, out: u32)| guest.sock_accept(fd, flags, out).await);
+    }
+    define!(imports, "sock_recv", async |guest, (fd: u32, buffers: u32, count: u32, flags: u32, length: u32, flags_out: u32)| {
         guest.sock_recv(fd, (buffers, count), flags, (length, flags_out)).await
     });
-    define!(linker, "sock_send", async |guest, (fd: u32, buffers: u32, count: u32, _flags: u32, length: u32)| {
+    define!(imports, "sock_send", async |guest, (fd: u32, buffers: u32, count: u32, _flags: u32, length: u32)| {
         guest.sock_send(fd, (buffers, count), None, length).await
     });
-    define!(linker, "sock_shutdown", |guest, (fd: u32, how: u32)| guest.sock_shutdown(fd, how));
+    define!(imports, "sock_shutdown", |guest, (fd: u32, how: u32)| guest.sock_shutdown(fd, how));
     Ok(())
 }
 
-/// WasmEdge's functions, those with several forms in today's.
-fn add_wasmedge_functions<T: HasWasi>(linker: &mut Linker<T>) -> Result<()> {
-    define!(linker, "sock_open", |guest, (family: u32, kind: u32, out: u32)| guest.sock_open(family, kind, out));
-    define!(linker, "sock_bind", |guest, (fd: u32, address: u32, port: u32)| guest.sock_bind(fd, address, port));
-    define!(linker, "sock_listen", |guest, (fd: u32, backlog: i32)| guest.sock_listen(fd, backlog));
-    define!(linker, "sock_connect", async |guest, (fd: u32, address: u32, port: u32)| guest.sock_connect(fd, address, port).await);
-    define!(linker, "sock_recv_from", async |guest,
-        (fd: u32, buffers: u32, count: u32, address: u32, flags: u32, port: u32, length: u32, flags_out: u32)| {
-        let from = AddressOut { address, family: None, port: Some(PortOut::U16(port)) };
-        guest.sock_recv_from(fd, (buffers, count), flags, from, (length, flags_out)).await
-    });
-    define!(linker, "sock_send_to", async |guest,
+/// WasmEdge's functions.
+fn add_wasmedge_functions<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    define!(imports, "sock_open", |guest, (family: u32, kind: u32, out: u32)| guest.sock_open(family, kind, out));
+    define!(imports, "sock_bind", |guest, (fd: u32, address: u32, port: u32)| guest.sock_bind(fd, address, port));
+    define!(imports, "sock_listen", |guest, (fd: u32, backlog: i32)| guest.sock_listen(fd, backlog));
+    define!(imports, "sock_connect", async |guest, (fd: u32, address: u32, port: u32)| guest.sock_connect(fd, address, port).await);
+    define!(imports, "sock_send_to", async |guest,
         (fd: u32, buffers: u32, count: u32, address: u32, port: u32, _flags: u32, length: u32)| {
         guest.sock_send_to(fd, (buffers, count), (address, port), length).await
     });
-    define!(linker, "sock_getlocaladdr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
-        guest.sock_getlocaladdr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
-    });
-    define!(linker, "sock_getpeeraddr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
-        guest.sock_getpeeraddr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
-    });
-    define!(linker, "sock_getsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
+    define!(imports, "sock_getsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
         guest.sock_getsockopt(fd, level, name, value, size)
     });
-    define!(linker, "sock_setsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
+    define!(imports, "sock_setsockopt", |guest, (fd: u32, level: u32, name: u32, value: u32, size: u32)| {
         guest.sock_setsockopt(fd, level, name, value, size)
     });
-    define!(linker, "sock_getaddrinfo", async |guest,
+    define!(imports, "sock_getaddrinfo", async |guest,
         (node: u32, node_length: u32, service: u32, service_length: u32, hints: u32, result: u32, length_max: u32, length: u32)| {
         guest.sock_getaddrinfo((node, node_length), (service, service_length), hints, (result, length_max), length).await
     });
-    Ok(())
+    add_forms(imports)
 }
 
-/// The other forms, for each function that `module` imports in one.
-fn add_older_forms<T: HasWasi>(linker: &mut Linker<T>, module: &Module) -> Result<()> {
-    if parameters(module, "sock_accept") == Some(2) {
-        define!(linker, "sock_accept", async |guest, (fd: u32, out: u32)| guest.sock_accept(fd, 0, out).await);
-    }
-    if parameters(module, "sock_getlocaladdr") == Some(3) {
-        define!(linker, "sock_getlocaladdr", |guest, (fd: u32, address: u32, port: u32)| {
-            guest.sock_getlocaladdr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
-        });
-    }
-    if parameters(module, "sock_getpeeraddr") == Some(3) {
-        define!(linker, "sock_getpeeraddr", |guest, (fd: u32, address: u32, port: u32)| {
-            guest.sock_getpeeraddr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
-        });
-    }
-    if parameters(module, "sock_recv_from") == Some(7) {
-        define!(linker, "sock_recv_from", async |guest,
+/// WasmEdge's functions that tell addresses, each in the form in which the module imports it: how many parameters it has tells.
+fn add_forms<T: HasWasi>(imports: &mut Imports<T>) -> Result<()> {
+    if imports.parameters("sock_recv_from") == Some(7) {
+        define!(imports, "sock_recv_from", async |guest,
             (fd: u32, buffers: u32, count: u32, address: u32, flags: u32, length: u32, flags_out: u32)| {
             let from = AddressOut { address, family: None, port: None };
             guest.sock_recv_from(fd, (buffers, count), flags, from, (length, flags_out)).await
+        });
+    } else {
+        define!(imports, "sock_recv_from", async |guest,
+            (fd: u32, buffers: u32, count: u32, address: u32, flags: u32, port: u32, length: u32, flags_out: u32)| {
+            let from = AddressOut { address, family: None, port: Some(PortOut::U16(port)) };
+            guest.sock_recv_from(fd, (buffers, count), flags, from, (length, flags_out)).await
+        });
+    }
+    if imports.parameters("sock_getlocaladdr") == Some(3) {
+        define!(imports, "sock_getlocaladdr", |guest, (fd: u32, address: u32, port: u32)| {
+            guest.sock_getlocaladdr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
+        });
+    } else {
+        define!(imports, "sock_getlocaladdr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
+            guest.sock_getlocaladdr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
+        });
+    }
+    if imports.parameters("sock_getpeeraddr") == Some(3) {
+        define!(imports, "sock_getpeeraddr", |guest, (fd: u32, address: u32, port: u32)| {
+            guest.sock_getpeeraddr(fd, AddressOut { address, family: None, port: Some(PortOut::U32(port)) })
+        });
+    } else {
+        define!(imports, "sock_getpeeraddr", |guest, (fd: u32, address: u32, family: u32, port: u32)| {
+            guest.sock_getpeeraddr(fd, AddressOut { address, family: Some(family), port: Some(PortOut::U32(port)) })
         });
     }
     Ok(())

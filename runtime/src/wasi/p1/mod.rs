@@ -16,6 +16,7 @@ mod descriptors;
 mod directory;
 mod errno;
 mod guest;
+mod imports;
 mod linker;
 mod poll;
 mod sockets;
@@ -23,7 +24,8 @@ mod stdio;
 mod wasmedge;
 
 pub use descriptors::DescriptorTable;
-pub use linker::{CoreLinker, wants_listeners};
+pub use imports::wants_listeners;
+pub use linker::link;
 
 /// The module that all of it is imported from.
 const MODULE: &str = "wasi_snapshot_preview1";

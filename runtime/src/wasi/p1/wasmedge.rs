@@ -1,7 +1,7 @@
 //! WasmEdge's socket functions, as the crate `wasmedge_wasi_socket` calls them.
 //!
 //! They grew in two steps, and both are in use: addresses came as their 4 or 16 bytes, later also as 128 bytes that begin with the
-//! family. Functions whose number of parameters changed are linked by what the module imports, see [`CoreLinker`](super::CoreLinker).
+//! family. Functions whose number of parameters changed are linked by what the module imports, see [`link`](super::link).
 
 use super::errno::Errno;
 use super::guest::{Bytes, Guest};
