@@ -117,8 +117,9 @@ pub async fn sandbox(engine: &Engine, folder: &Folder, spec: PodSpec) -> Sandbox
 pub async fn load(image: &str, base: &Path) -> ContainerImage {
     let reference = ImageReference::parse(image, Some(base)).unwrap();
     let contents = image::load(&reference).unwrap();
+    let id = image::Digest::of(&contents.bytes).to_string();
     let artifact = engine().load(image, contents.bytes).await.unwrap();
-    ContainerImage::of_program(Program::link(&artifact).unwrap(), format!("sha256:{}", contents.digest), image)
+    ContainerImage::of_program(Program::link(&artifact).unwrap(), id, image)
 }
 
 /// The output of a pod, kept in memory.

@@ -45,9 +45,9 @@ impl Engine {
         let _phase = observe::span(Phase::Load);
         // Text takes longer to read than its binary form does.
         let little = is_little(bytes.len() as u64) && bytes.starts_with(b"\0asm");
-        let (digest, program) = blocking(little, move || {
-            let program = kind::detect(bytes)?;
-            Ok((Digest::of(&program.wasm), program))
+        let (digest, wasm) = blocking(little, move || {
+            let wasm = kind::binary_form(bytes)?;
+            Ok((Digest::of(&wasm), wasm))
         })
         .await?;
         let slot = self.0.loaded.slot(digest);
@@ -57,7 +57,7 @@ impl Engine {
         }
         let artifact = match self.find(digest).await? {
             Some(artifact) => artifact,
-            None => self.make(name, digest, program).await?,
+            None => self.make(name, digest, wasm).await?,
         };
         *held = Arc::downgrade(&artifact.0);
         Ok(artifact)
@@ -95,17 +95,18 @@ impl Engine {
     }
 
     /// Compiles a program, unless another process has done so meanwhile.
-    async fn make(&self, name: &str, digest: Digest, program: Detected) -> Result<Artifact> {
+    async fn make(&self, name: &str, digest: Digest, wasm: Bytes) -> Result<Artifact> {
+        let Detected { kind, wasm } = blocking(is_little(wasm.len() as u64), move || kind::detect(wasm)).await?;
         let lock = wait_for_lock(&self.0.cache, &digest).await?;
         if let Some(artifact) = self.find(digest).await? {
             return Ok(artifact);
         }
         let output = lock.temporary()?;
-        let wasm_bytes = program.wasm.len() as u64;
-        self.0.compilation.compile(name, program.wasm, &output).await?;
+        let wasm_bytes = wasm.len() as u64;
+        self.0.compilation.compile(name, wasm, &output).await?;
         let engine = self.0.clone();
         blocking(false, move || {
-            lock.commit(output, program.kind, wasm_bytes)?;
+            lock.commit(output, kind, wasm_bytes)?;
             let entry = engine
                 .cache
                 .find(&digest)

@@ -1,7 +1,7 @@
 //! Images: from what a manifest writes under `image:` to the bytes of a WebAssembly module or component.
 //!
 //! ```text
-//!   "file:./app.wasm" ────────────── reference ──▶ source ──▶ ImageContents { bytes, digest, path }
+//!   "file:./app.wasm" ────────────── reference ──▶ source ──▶ ImageContents { bytes, path }
 //!   "ghcr.io/acme/web:1" ── reference ──▶ a registry ──┐ BlobSource
 //!   "oci:out:1" ─────────── reference ──▶ archive ─────┴──▶ store ──▶ format ──▶ Image ──▶ ImageModule { bytes, digest }
 //!                                                                                  └─unpack──▶ root file system

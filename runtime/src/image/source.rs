@@ -4,19 +4,16 @@ use super::ImageReference;
 use crate::limits::{IMAGE_BYTES_MAX, IMAGE_FOLDER_ENTRIES_MAX, IMAGE_FOLDER_NAMES_LISTED_MAX};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// An image's bytes and what they are known by.
+/// An image's bytes and where they are from.
 #[derive(Clone)]
 pub struct ImageContents {
     /// All of them; a clone shares them.
     pub bytes: Bytes,
-    /// Their SHA-256 in 64 lower-case hexadecimal digits.
-    pub digest: String,
     /// The file that they were read from.
     pub path: PathBuf,
 }
@@ -25,11 +22,11 @@ impl std::fmt::Debug for ImageContents {
     /// The number of bytes in place of the bytes.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let len = self.bytes.len();
-        f.debug_struct("ImageContents").field("len", &len).field("digest", &self.digest).field("path", &self.path).finish()
+        f.debug_struct("ImageContents").field("len", &len).field("path", &self.path).finish()
     }
 }
 
-/// Reads an image. It reads and hashes a whole file: call it where blocking is allowed.
+/// Reads an image. It reads a whole file: call it where blocking is allowed.
 ///
 /// # Errors
 /// Reason `ErrImagePull`, at the file: it is missing, no regular file (a pipe or a device is not waited for), empty, longer than
@@ -39,8 +36,7 @@ pub fn load(reference: &ImageReference) -> Result<ImageContents> {
         return Err(Error::invalid("the image is not a file").at(reference.to_string()).with_reason("ErrImagePull"));
     };
     let bytes = read(path).map_err(|error| error.at(path.display().to_string()).with_reason("ErrImagePull"))?;
-    let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ImageContents { bytes: bytes.into(), digest, path: path.clone() })
+    Ok(ImageContents { bytes: bytes.into(), path: path.clone() })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -182,11 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_bytes_and_their_digest() {
+    fn reads_the_bytes() {
         let folder = folder(&[("x.wasm", b"abc")]);
         let contents = load_file(&folder, "x.wasm").unwrap();
         assert_eq!(contents.bytes.as_ref(), b"abc");
-        assert_eq!(contents.digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(contents.path, folder.path().join("x.wasm"));
     }
 

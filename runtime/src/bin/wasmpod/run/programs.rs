@@ -145,10 +145,15 @@ impl Programs {
 
     async fn load_file(&self, reference: &ImageReference, name: &str) -> Result<ContainerImage> {
         let contents = image::load(reference)?;
-        let artifact = self.engine.load(name, contents.bytes).await?;
+        let artifact = self.engine.load(name, contents.bytes.clone()).await?;
+        // The artifact is known by the hash of the binary form, and to hash takes as long as to load.
+        let id = match contents.bytes.starts_with(b"\0asm") {
+            true => format!("sha256:{}", artifact.digest()),
+            false => image::Digest::of(&contents.bytes).to_string(),
+        };
         let program = Program::link(&artifact).map_err(|error| error.at(name))?;
         let entrypoint = contents.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(ContainerImage::of_program(program, format!("sha256:{}", contents.digest), entrypoint))
+        Ok(ContainerImage::of_program(program, id, entrypoint))
     }
 
     /// The program of an image that is in the store, compiled and linked, and its files.

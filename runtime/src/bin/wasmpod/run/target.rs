@@ -14,8 +14,8 @@ use wasmpod::manifest::{Manifest, ParseOptions};
 use wasmpod::pod::spec::Protocol;
 use wasmpod::{Error, Result};
 
-/// Room for what is read at first; it grows for what is longer.
-const FIRST_READ_BYTES: usize = 128 << 10;
+/// How much of a file is read at first: most manifests, and enough to tell a program.
+const FIRST_READ_BYTES: usize = 8 << 10;
 
 /// What the command line names.
 pub(crate) struct Target {
@@ -46,7 +46,7 @@ pub(crate) fn read(args: &RunArgs) -> Result<Target> {
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(Error::invalid("this is a directory").at(source).hint("name the manifest or the .wasm file in it"));
     }
-    let bytes = limited(file, &source)?;
+    let bytes = read_to_tell(file, &source)?;
     // No manifest holds a zero byte: whatever binary it is, the engine knows better what to say about it.
     if looks_like_webassembly(&bytes) || bytes.contains(&0) || (bytes.is_empty() && is_called_webassembly(path)) {
         let image = path.to_str().ok_or_else(|| Error::invalid("the path is not UTF-8").at(&source))?;
@@ -64,10 +64,19 @@ fn options(args: &RunArgs) -> ParseOptions {
     ParseOptions { ignore_unknown_kinds: args.ignore_unknown }
 }
 
-/// Reads one byte more than a manifest may have: enough to tell what it is, and for the parser to say that it is too long.
-fn limited(reader: impl std::io::Read, source: &str) -> Result<Vec<u8>> {
-    // Most manifests and many programs are read in one go.
+/// Reads a manifest, or as much of a program as says that it is one: the engine reads the rest.
+fn read_to_tell(mut file: std::fs::File, source: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
+    (&mut file).take(FIRST_READ_BYTES as u64).read_to_end(&mut bytes).map_err(|error| cannot_read(error, source))?;
+    if !looks_like_webassembly(&bytes) && bytes.len() == FIRST_READ_BYTES {
+        bytes.append(&mut limited(file, source)?);
+    }
+    Ok(bytes)
+}
+
+/// Reads one byte more than a manifest may have: enough for the parser to say that it is too long.
+fn limited(reader: impl std::io::Read, source: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     let most = u64::try_from(MANIFEST_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(most).read_to_end(&mut bytes).map_err(|error| cannot_read(error, source))?;
     Ok(bytes)
@@ -144,4 +153,52 @@ fn container_ports(publish: &[PublishArg]) -> Vec<v1::ContainerPort> {
         ..v1::ContainerPort::default()
     };
     declared.into_iter().map(port).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Verb};
+    use clap::Parser as _;
+
+    fn target(contents: &[u8]) -> Target {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("target");
+        std::fs::write(&file, contents).unwrap();
+        match Args::parse_from(["wasmpod".as_ref(), "run".as_ref(), file.as_os_str()]).verb {
+            Verb::Run(args) => read(&args).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Longer than what is read at first.
+    fn long_comment(mark: &str) -> String {
+        format!("{mark}\n").repeat(3 * FIRST_READ_BYTES / (mark.len() + 1))
+    }
+
+    #[test]
+    fn a_manifest_is_read_to_its_end() {
+        let pod = |name| {
+            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, image: x.wasm}}]}}\n")
+        };
+        let target = target(format!("{}{}---\n{}", pod("one"), long_comment("#"), pod("two")).as_bytes());
+        assert!(!target.is_file);
+        assert_eq!(target.manifest.workloads().count(), 2);
+    }
+
+    #[test]
+    fn a_program_is_told_by_its_beginning() {
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        module.resize(5 * FIRST_READ_BYTES, 0);
+        assert_eq!(target(&module).guests, Some(NonZeroUsize::MIN));
+        let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+        component.resize(5 * FIRST_READ_BYTES, 0);
+        let component = target(&component);
+        assert!(component.is_file && component.guests.is_none());
+    }
+
+    #[test]
+    fn a_program_in_text_may_begin_with_a_long_comment() {
+        assert!(target(format!("{}(module)", long_comment(";;")).as_bytes()).is_file);
+    }
 }
