@@ -169,7 +169,10 @@ impl Engine {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.0.threads.handle().spawn(guest)
+        let task = self.0.threads.handle().spawn(guest);
+        // While the thread of the first guest comes to life.
+        self.0.ticker.start();
+        task
     }
 
     /// The runtime of the guests' threads, for what must register timers or I/O with it. Only guests may be spawned on it.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
-/// The clock. Its thread starts with the first guard and ends with the clock.
+/// The clock. Its thread starts with the first guest and ends with the clock.
 pub(super) struct Ticker(Arc<Shared>);
 
 /// A guest may be executing: the clock ticks while one of these lives.
@@ -67,6 +67,11 @@ impl Ticker {
         self.0.end_epoch();
     }
 
+    /// Starts the thread, so that the first guard need not.
+    pub(super) fn start(&self) {
+        self.0.thread();
+    }
+
     /// A guard that keeps the clock ticking.
     pub(super) fn running(&self) -> Running {
         self.0.guards.fetch_add(1, Ordering::SeqCst);
@@ -98,8 +103,8 @@ impl Shared {
         }
     }
 
-    /// Wakes the thread if it sleeps, starts it if there is none yet.
-    fn wake(self: &Arc<Self>) {
+    /// The thread, started if there is none yet; `None` where the machine has none to give.
+    fn thread(self: &Arc<Self>) -> Option<&Thread> {
         let thread = self.thread.get_or_init(|| {
             let shared = self.clone();
             let built = std::thread::Builder::new().name("wasmpod-epoch".into()).spawn(move || shared.run());
@@ -111,6 +116,12 @@ impl Shared {
                 }
             }
         });
+        thread.as_ref()
+    }
+
+    /// Wakes the thread if it sleeps, starts it if there is none yet.
+    fn wake(self: &Arc<Self>) {
+        let thread = self.thread();
         if self.parked.swap(false, Ordering::SeqCst)
             && let Some(thread) = thread
         {
