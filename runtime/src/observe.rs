@@ -8,7 +8,7 @@
 
 use tracing::Span;
 
-/// The target of all spans and events of this module.
+/// The target of all spans and events of this module; their level is DEBUG.
 pub const TARGET: &str = "wasmpod::phase";
 
 /// The field of each that says which phase it is, by its [name](Phase::name).
@@ -78,12 +78,12 @@ impl Phase {
 
 /// Says that a phase begins; it ends when the span and its clones are dropped.
 pub fn span(phase: Phase) -> Span {
-    tracing::trace_span!(target: TARGET, "phase", phase = phase.name())
+    tracing::debug_span!(target: TARGET, "phase", phase = phase.name())
 }
 
 /// Says that something has just happened.
 pub fn moment(phase: Phase) {
-    tracing::trace!(target: TARGET, phase = phase.name());
+    tracing::debug!(target: TARGET, phase = phase.name());
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use super::harmless::harmless;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
-use wasmpod::Error;
+use wasmpod::{Error, observe};
 
 /// Prints `error`, its causes and its hint, and gives the exit status for it.
 pub(crate) fn fail(error: &Error) -> ExitCode {
@@ -66,8 +66,8 @@ pub(crate) fn init_tracing(verbosity: u8) {
     let chosen = match verbosity {
         0 => return,
         1 => Targets::new().with_target("wasmpod", Level::INFO),
-        2 => Targets::new().with_target("wasmpod", Level::DEBUG),
-        _ => Targets::new().with_default(Level::DEBUG).with_target("wasmpod", Level::TRACE),
+        2 => Targets::new().with_target("wasmpod", Level::DEBUG).with_target(observe::TARGET, LevelFilter::OFF),
+        _ => Targets::new().with_default(Level::DEBUG),
     };
     // A target stands for all that begin with it.
     let chosen = chosen.with_targets([("wasmtime_wasi", Level::WARN), ("cranelift", Level::WARN)]);

@@ -183,7 +183,7 @@ impl Subscriber for Listener {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::TRACE)
+        Some(LevelFilter::DEBUG)
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
