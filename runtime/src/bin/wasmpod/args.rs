@@ -1,11 +1,13 @@
 //! What one can type: the flags, and their conversion into values that the rest of the program takes.
 
 mod bench;
+mod deferred;
 mod image;
 mod registry;
 
 use crate::shim::ShimArgs;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use deferred::Deferred;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,44 +42,44 @@ pub(crate) enum Verb {
     /// Deployments and their like run until Ctrl-C; a manifest of Pods that end and of Jobs runs until all have ended. The exit
     /// status is 0 when everything succeeded, the failing container's own when a Pod or a Job failed, 130 after Ctrl-C, 124 after
     /// --timeout, 141 when nobody reads the output any more, and 1 or 2 when it could not be started at all.
-    Run(Box<RunArgs>),
+    Run(Deferred<RunArgs>),
     /// Measure how fast images, WebAssembly files and pods start, beside what one would use instead.
     ///
     /// The exit status is 0 when everything was measured, 130 after Ctrl-C, which shows what was measured until then, and 1 or 2 when
     /// something failed.
-    Bench(Box<BenchArgs>),
+    Bench(Deferred<BenchArgs>),
     /// Check manifests without running them, and say what becomes of every field that they set.
     ///
     /// The exit status is 0 when all are valid and 2 when one is not.
-    Validate(ValidateArgs),
+    Validate(Deferred<ValidateArgs>),
     /// Say what becomes of a field, such as pod.spec.containers.livenessProbe, or of every field.
-    Explain(ExplainArgs),
+    Explain(Deferred<ExplainArgs>),
     /// List the images that are here.
-    Images(ImagesArgs),
+    Images(Deferred<ImagesArgs>),
     /// Show what an image is: its digests, sizes and config, what its program imports and exports, and what a pod would grant it.
-    Inspect(InspectArgs),
+    Inspect(Deferred<InspectArgs>),
     /// Remove images by their names, and what nothing else needs of them.
-    Rmi(RemoveArgs),
+    Rmi(Deferred<RemoveArgs>),
     /// Remove what no image needs: blobs without a name, broken-off downloads, old root file systems.
     ///
     /// What a running pod or pull of any wasmpod process uses stays.
-    Prune(PruneArgs),
+    Prune(Deferred<PruneArgs>),
     /// Write images into an OCI archive, which podman, skopeo and wasmpod can read.
-    Save(SaveArgs),
+    Save(Deferred<SaveArgs>),
     /// Read images from an archive: an OCI archive, or one by `docker save` or `podman save`.
-    Load(LoadArgs),
+    Load(Deferred<LoadArgs>),
     /// Give an image one more name.
-    Tag(TagArgs),
+    Tag(Deferred<TagArgs>),
     /// Bring images here from their registries, verified, and compile them.
-    Pull(PullArgs),
+    Pull(Deferred<PullArgs>),
     /// Upload an image, or a WebAssembly file as a CNCF Wasm artifact, to a registry.
-    Push(PushArgs),
+    Push(Deferred<PushArgs>),
     /// Keep a credential for a registry, once the registry has accepted it, where podman and docker keep theirs.
-    Login(LoginArgs),
+    Login(Deferred<LoginArgs>),
     /// Forget the credential for a registry.
-    Logout(LogoutArgs),
+    Logout(Deferred<LogoutArgs>),
     /// Run pods under containerd and Kubernetes.
-    Shim(ShimArgs),
+    Shim(Deferred<ShimArgs>),
 }
 
 /// The flags of `wasmpod validate`.

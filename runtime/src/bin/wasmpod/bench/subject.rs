@@ -182,7 +182,7 @@ impl Subject {
     fn run_args(&self) -> Result<RunArgs> {
         let line = std::iter::once(OsString::from("wasmpod")).chain(self.line(&self.places, &["run"], &[]));
         match Args::try_parse_from(line) {
-            Ok(Args { verb: Verb::Run(run), .. }) => Ok(*run),
+            Ok(Args { verb: Verb::Run(run), .. }) => Ok(run.into_inner()),
             Ok(_) => Err(Error::internal("another verb was read than was written")),
             Err(error) => Err(Error::invalid(error.to_string())),
         }
