@@ -385,7 +385,7 @@ pub(super) fn resource_value(own: Option<&Container>, reference: &ResourceFieldS
     // A container without a limit has that of its pod.
     let of_pod = || amount_of(spec.and_then(|spec| spec.resources.as_ref())).filter(|_| field.limit);
     let amount = amount_of(requirements).or_else(of_pod).unwrap_or_else(|| match (field.limit, field.resource) {
-        (true, "cpu") => Quantity::from_millis(around.context.node_cpu_millis),
+        (true, "cpu") => Quantity::from_millis((around.context.node_cpu_millis)()),
         (true, "memory") => Quantity::from_units(around.context.node_memory_bytes),
         (true, _) => Quantity::from_units(around.context.node_storage_bytes),
         (false, _) => Quantity::from_units(0),

@@ -93,7 +93,7 @@ impl fmt::Debug for Manifest {
 }
 
 /// What a pod's specification cannot say because it depends on where and when the pod runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LowerContext {
     /// The pod's uid, used when the manifest gives none.
     pub uid: String,
@@ -103,8 +103,8 @@ pub struct LowerContext {
     pub pod_ips: Vec<IpAddr>,
     /// The addresses of the machine, the primary one first: `status.hostIP` and `status.hostIPs`.
     pub host_ips: Vec<IpAddr>,
-    /// What a `resourceFieldRef` to a CPU limit that is not set yields, in millicores.
-    pub node_cpu_millis: u64,
+    /// What a `resourceFieldRef` to a CPU limit that is not set yields, in millicores; asked only for one: to know it can take long.
+    pub node_cpu_millis: fn() -> u64,
     /// What a `resourceFieldRef` to a memory limit that is not set yields, in bytes.
     pub node_memory_bytes: u64,
     /// What a `resourceFieldRef` to an ephemeral-storage limit that is not set yields, in bytes.
@@ -124,7 +124,7 @@ impl LowerContext {
             node_name: "localhost".to_owned(),
             pod_ips: Vec::new(),
             host_ips: Vec::new(),
-            node_cpu_millis: 1000,
+            node_cpu_millis: || 1000,
             node_memory_bytes: 1 << 30,
             node_storage_bytes: 1 << 30,
             extra_env: Vec::new(),

@@ -12,7 +12,6 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use wasmpod::limits::LOG_READERS_WAITING_MAX;
@@ -42,7 +41,6 @@ pub(crate) enum Destination {
 pub(crate) struct Printer {
     /// None once no more output is to come.
     readers: Mutex<Option<mpsc::Sender<Source>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
     /// Answers when the thread has shown everything and ends.
     shown: Mutex<Option<oneshot::Receiver<()>>>,
     /// Told when nobody reads the output any more.
@@ -151,8 +149,9 @@ impl Printer {
             // An error means that nobody waits.
             let _ = ends.send(());
         };
-        let thread = std::thread::Builder::new().name("wasmpod-output".to_owned()).spawn(work)?;
-        Ok(Self { readers: Mutex::new(Some(readers)), thread: Mutex::new(Some(thread)), shown: Mutex::new(Some(shown)), closed })
+        // Nobody joins it: that all is shown is said before it ends, and the end of a thread is work for the kernel.
+        std::thread::Builder::new().name("wasmpod-output".to_owned()).spawn(work)?;
+        Ok(Self { readers: Mutex::new(Some(readers)), shown: Mutex::new(Some(shown)), closed })
     }
 
     /// Shows what comes out of `reader`, until the container closes it.
@@ -173,12 +172,10 @@ impl Printer {
     pub(crate) async fn finish(&self) {
         drop(locked(&self.readers).take());
         let shown = locked(&self.shown).take();
-        if let Some(shown) = shown {
-            // An error means that it panicked; the thread says so.
-            let _ = shown.await;
-        }
-        let thread = locked(&self.thread).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        // Nothing is said only by a thread that panicked.
+        if let Some(shown) = shown
+            && shown.await.is_err()
+        {
             report::warn("the thread that prints the containers' output ended early; some of it may be missing");
         }
     }
@@ -323,12 +320,7 @@ mod tests {
     /// A printer whose thread is stuck: nobody takes what is to be shown.
     fn stuck() -> (Printer, mpsc::Receiver<Source>) {
         let (readers, inbox) = mpsc::channel(LOG_READERS_WAITING_MAX);
-        let printer = Printer {
-            readers: Mutex::new(Some(readers)),
-            thread: Mutex::default(),
-            shown: Mutex::default(),
-            closed: Arc::default(),
-        };
+        let printer = Printer { readers: Mutex::new(Some(readers)), shown: Mutex::default(), closed: Arc::default() };
         (printer, inbox)
     }
 

@@ -22,7 +22,7 @@ fn context() -> LowerContext {
         node_name: "node-1".to_owned(),
         pod_ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
         host_ips: vec!["192.0.2.1".parse().unwrap()],
-        node_cpu_millis: 2000,
+        node_cpu_millis: || 2000,
         ..LowerContext::new("uid-1")
     }
 }

@@ -176,7 +176,7 @@ impl Kit {
         LowerContext {
             pod_ips: vec![addresses.ipv4().into(), addresses.ipv6().into()],
             host_ips: host_ips(),
-            node_cpu_millis: environment::processors().saturating_mul(1000),
+            node_cpu_millis: || environment::processors().saturating_mul(1000),
             extra_env: self.env.clone(),
             egress: self.egress.clone(),
             ..LowerContext::new(Uuid::new_v4().to_string())
