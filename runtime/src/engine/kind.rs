@@ -68,8 +68,11 @@ pub(super) fn detect(bytes: Bytes) -> Result<Detected> {
     Ok(Detected { kind, wasm })
 }
 
-/// The binary form of `bytes`, which are in it already or in the text form.
-pub(super) fn binary_form(bytes: Bytes) -> Result<Bytes> {
+/// The binary form of `bytes`, which are in it already or in the text form. Nothing more of it is looked at.
+///
+/// # Errors
+/// When they are in neither, or more than [`WASM_BYTES_MAX`] or, as text, [`WAT_BYTES_MAX`].
+pub fn binary_form(bytes: Bytes) -> Result<Bytes> {
     if bytes.len() > WASM_BYTES_MAX {
         return Err(Error::limit(format!("the file has {} bytes, more than the {WASM_BYTES_MAX} allowed", bytes.len())));
     }

@@ -33,7 +33,7 @@ pub use artifact::{Artifact, ArtifactKind, Digest};
 pub use compile::{CompileLimits, CompileObserver, CompileProgress, Compiler};
 pub use config::EngineMode;
 pub use describe::{Description, Target, describe};
-pub use kind::looks_like_webassembly;
+pub use kind::{binary_form, looks_like_webassembly};
 pub use ticker::Running;
 
 use crate::Result;

@@ -3,22 +3,23 @@
 use super::pods::Pods;
 use crate::args::{Args, BenchArgs, Mode, RunArgs, Verb};
 use crate::{environment, report};
+use bytes::Bytes;
 use clap::Parser as _;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use wasmpod::engine::EngineMode;
+use wasmpod::engine::{EngineMode, binary_form};
 use wasmpod::image::ImageReference;
 use wasmpod::limits::HTTP_PORT_DEFAULT;
 use wasmpod::pod::spec::{ContainerRole, ContainerSpec, PodSpec, Protocol, RestartPolicy};
 use wasmpod::{Error, Result};
 
 /// What is measured when nothing is named.
-const HELLO: &str = include_str!("hello.wat");
+const HELLO: &[u8] = include_bytes!("hello.wat");
 /// The same where it has to stay.
-const IDLE: &str = include_str!("idle.wat");
-const IDLE_POD: &str = include_str!("idle.yaml");
+const IDLE: &[u8] = include_bytes!("idle.wat");
+const IDLE_POD: &[u8] = include_bytes!("idle.yaml");
 
 /// One target.
 #[derive(Clone, Debug)]
@@ -89,15 +90,17 @@ pub(super) fn subjects(args: &BenchArgs, root: Option<&Path>, dir: &TempDir) -> 
         }
         return Ok(args.targets.iter().map(named).collect());
     }
-    for (name, text) in [("hello.wat", HELLO), ("idle.wat", IDLE), ("idle.yaml", IDLE_POD)] {
-        let written = std::fs::write(dir.path().join(name), text);
+    // In the binary form: to read text is not what is measured, and wasmtime is not measured at it either.
+    let programs = [("hello.wasm", binary_form(Bytes::from_static(HELLO))?), ("idle.wasm", binary_form(Bytes::from_static(IDLE))?)];
+    for (name, contents) in programs.into_iter().chain([("idle.yaml", Bytes::from_static(IDLE_POD))]) {
+        let written = std::fs::write(dir.path().join(name), contents);
         written.map_err(|error| Error::io("cannot write what is to be measured", error).at(dir.path().display().to_string()))?;
     }
     let stays = |mode: &Mode| matches!(mode, Mode::Ready | Mode::Density);
     let (idle, hello): (Vec<Mode>, Vec<Mode>) = args.mode.iter().partition(|mode| stays(mode));
     let mut subjects = Vec::new();
     if !hello.is_empty() || idle.is_empty() {
-        subjects.push(subject("hello (built in)".to_owned(), &dir.path().join("hello.wat"), hello));
+        subjects.push(subject("hello (built in)".to_owned(), &dir.path().join("hello.wasm"), hello));
     }
     if !idle.is_empty() {
         subjects.push(subject("idle (built in)".to_owned(), &dir.path().join("idle.yaml"), idle));
