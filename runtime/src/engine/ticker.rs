@@ -198,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_started_before_its_first_guest_parks_until_then() {
+        let ticker = ticker();
+        ticker.start();
+        eventually("it parks", || ticker.0.parked.load(Ordering::SeqCst));
+        let (before, _guard) = (ticker.0.ticks.load(Ordering::SeqCst), ticker.running());
+        eventually("it ticks", || ticker.0.ticks.load(Ordering::SeqCst) > before + 2);
+    }
+
+    #[test]
     fn the_thread_ends_with_the_clock() {
         let ticker = ticker();
         drop(ticker.running());
