@@ -4,7 +4,9 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+use wasmpod::observe;
 
 /// Sends what the server has to say to containerd; without a pipe it says nothing.
 ///
@@ -16,6 +18,8 @@ pub(crate) fn start(bundle: &Path, debug: bool) {
     // A panic ends up there too.
     let _ = rustix::stdio::dup2_stderr(&pipe);
     let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(Mutex::new(File::from(pipe)));
-    drop(subscriber.try_init());
+    // The phases are for whoever measures; nobody does that here.
+    let told = Targets::new().with_default(level).with_target(observe::TARGET, LevelFilter::OFF);
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(File::from(pipe)));
+    drop(tracing_subscriber::registry().with(log.with_filter(told)).try_init());
 }

@@ -294,7 +294,7 @@ fn make_engine() -> Result<Engine> {
         on_compile: None,
         guest_threads: None,
     })?;
-    // Starts the guests' threads.
+    // Starts the guests' threads and that of their clock.
     drop(engine.guest_runtime());
     Ok(engine)
 }

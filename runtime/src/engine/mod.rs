@@ -2,9 +2,9 @@
 //! they run on: pool slots, an epoch clock, threads of their own.
 //!
 //! ```text
-//!  bytes ──kind──▶ what is it? ──cache──▶ there and whole? ─────────────────────────▶ Artifact ──admit──▶ Store (container/)
-//!                                            │ no                                       ▲
-//!                                            └─compile──▶ wasmpod-compile (a child) ──▶ cache
+//!  bytes ──hash──▶ digest ──cache──▶ there and whole? ─────────────────────────────────────────▶ Artifact ──admit──▶ Store (container/)
+//!                                       │ no                                                      ▲
+//!                                       └─kind──▶ what is it? ──▶ wasmpod-compile (a child) ──▶ cache
 //! ```
 //!
 //! * [`config`] is the one place where both sides, the program that compiles and the program that runs, get their settings.
@@ -176,8 +176,12 @@ impl Engine {
     }
 
     /// The runtime of the guests' threads, for what must register timers or I/O with it. Only guests may be spawned on it.
+    ///
+    /// The first call of this or of [`spawn`](Self::spawn) makes all threads of the engine, so they have the privileges of its caller.
     pub fn guest_runtime(&self) -> tokio::runtime::Handle {
-        self.0.threads.handle()
+        let runtime = self.0.threads.handle();
+        self.0.ticker.start();
+        runtime
     }
 }
 

@@ -19,7 +19,7 @@ impl<'m, T: HasWasi> Imports<'m, T> {
         Self { module, names: of_preview1.map(|import| import.name()).collect(), linker: Linker::new(module.engine()) }
     }
 
-    /// How many parameters the module thinks a function has; `None` when it does not import it.
+    /// How many parameters the module thinks a function has; `None` when it does not import it as a function.
     pub(super) fn parameters(&self, name: &str) -> Option<usize> {
         let import = self.module.imports().find(|import| import.module() == MODULE && import.name() == name)?;
         match import.ty() {

@@ -5,6 +5,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use std::ops::Deref;
 
 /// The flags of one verb. To describe those of all verbs at every start takes longer than to read the few that were given.
+///
+/// By clap's own attribute `defer` the documentation of the flags' type would replace that of the verb.
 #[derive(Debug)]
 pub(crate) struct Deferred<A>(Box<A>);
 
