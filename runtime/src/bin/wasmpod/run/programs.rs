@@ -146,7 +146,7 @@ impl Programs {
     async fn load_file(&self, reference: &ImageReference, name: &str) -> Result<ContainerImage> {
         let contents = image::load(reference)?;
         let artifact = self.engine.load(name, contents.bytes.clone()).await?;
-        // The artifact is known by the hash of the binary form, and to hash takes as long as to load.
+        // The artifact is known by the hash of the binary form: a file that has it need not be hashed again.
         let id = match contents.bytes.starts_with(b"\0asm") {
             true => format!("sha256:{}", artifact.digest()),
             false => image::Digest::of(&contents.bytes).to_string(),
